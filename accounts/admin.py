@@ -11,11 +11,11 @@ from django.utils.safestring import SafeString
 
 from accounts import seen, services
 from accounts.forms import PolicyForm
-from accounts.models import POLICY_FIELDS, Group, Organization, User
+from accounts.models import POLICY_FIELDS, Group, Notification, Organization, User
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
 from accounts.states import USER_BADGES
-from core.admin_site import PortalModelAdmin, SeenModelForm
+from core.admin_site import PortalModelAdmin, ReadOnlyAdmin, SeenModelForm
 from core.http.request_context import person_of
 from core.pages.seen import FIELD
 from core.pages.templatetags.portal import badge
@@ -300,3 +300,19 @@ class GroupAdmin(PortalModelAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
         services.delete_group(actor=person_of(request), group=obj, request=request)
+
+
+@admin.register(Notification)
+class NotificationAdmin(ReadOnlyAdmin):
+    """Operators see what everyone was told, Administrators what people of their organization were told."""
+
+    list_display = ["at", "person", "kind", "token_name", "is_in_portal", "read_at"]
+    list_filter = ["kind"]
+    search_fields = ["person__email", "token_name"]
+    list_select_related = ["person"]
+    show_full_result_count = False
+    list_per_page = 50
+    ordering = ["-at", "-pk"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Notification]:
+        return Notification.objects.for_admin(person_of(request))

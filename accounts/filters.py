@@ -6,8 +6,10 @@ import django_filters
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
-from accounts.models import Group, User, UserState
+from accounts.models import Group, Notification, User, UserState
+from accounts.notifications.kinds import CHOICES
 from accounts.querysets import UserQuerySet
 from accounts.roles import SiteRole
 from core.filters import RowFilter, RowSearchFilter, SearchFilter, StrictFilterSet
@@ -56,3 +58,21 @@ class GroupFilter(StrictFilterSet):
     api_help: ClassVar = {"q": "Part of the name."}
 
     q = SearchFilter(label=_("Name"), field_name="name", lookup_expr="icontains")
+
+
+class NotificationFilter(StrictFilterSet):
+    api_help: ClassVar = {"kind": "What happened.", "state": "Only unread ones, or only those that were read."}
+
+    kind = django_filters.ChoiceFilter(label=_("Kind"), choices=CHOICES, empty_label=_("Any kind"))
+    state = django_filters.ChoiceFilter(
+        label=_("State"),
+        choices=[
+            ("unread", pgettext_lazy("notifications", "Unread")),
+            ("read", pgettext_lazy("notifications", "Read")),
+        ],
+        method="filter_state",
+        empty_label=_("Any state"),
+    )
+
+    def filter_state(self, queryset: QuerySet[Notification], name: str, value: str) -> QuerySet[Notification]:
+        return queryset.filter(read_at__isnull=value == "unread")

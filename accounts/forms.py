@@ -13,6 +13,7 @@ from django.utils.translation import pgettext_lazy
 
 from accounts import finding
 from accounts.models import POLICY_FIELDS, Group, Organization, User
+from accounts.notifications.kinds import KINDS, channel_for
 from accounts.roles import SiteRole
 from core.api import scopes
 from core.pages.seen import SeenForm
@@ -154,12 +155,18 @@ class SignOutEverywhereForm(forms.Form):
     expire_tokens = ExpireTokensField()
 
 
-class ExpiryMailsForm(forms.Form):
-    wants_expiry_mails = forms.BooleanField(
-        label=_("Send me a mail when one of my tokens expires"),
-        required=False,
-        help_text=_("30, 7 and 1 days before, and after it has expired."),
-    )
+class NotificationPreferencesForm(forms.Form):
+    """A channel for each kind of notification."""
+
+    def __init__(self, *args: Any, person: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for kind in KINDS:
+            self.fields[kind.id] = forms.ChoiceField(
+                label=kind.label,
+                choices=[(channel.value, channel.label) for channel in kind.channels],
+                initial=channel_for(person.notification_choices, kind).value,
+                help_text=_("About security: always in the portal.") if kind.is_security else "",
+            )
 
 
 class TimeZoneField(forms.CharField):

@@ -16,9 +16,13 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
+from accounts.notifications import kinds
+from accounts.notifications.querysets import NotificationQuerySet
 from accounts.querysets import GroupQuerySet, UserQuerySet, second_factors
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
 from core.api import scopes
+from core.db.keyset import Keyset
+from core.db.uuid7 import uuid7
 from core.text import NOT_PRINTABLE, composed, is_printable
 
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
@@ -199,9 +203,11 @@ class User(AbstractBaseUser):
     joined_at = models.DateTimeField(
         "joined", null=True, blank=True, editable=False, help_text="When the person chose how to sign in."
     )
-    wants_expiry_mails = models.BooleanField(
-        "mails before a token expires", default=True, help_text="30, 7 and 1 days before, and after it has expired."
+    notification_choices = models.JSONField(
+        default=dict, blank=True, editable=False, help_text="A channel for each kind that differs from its default."
     )
+    # Nothing reads it any more, except the previous release while the portal is upgraded. The next one removes it.
+    expiry_mails_of_previous_release = models.BooleanField(default=True, editable=False, db_column="wants_expiry_mails")
     language = models.CharField(max_length=10, blank=True, help_text="Empty: that of the browser.")
     browser_language = models.CharField(
         "language of the browser", max_length=10, blank=True, help_text="At the last sign-in. Empty: English."
@@ -264,6 +270,11 @@ class User(AbstractBaseUser):
     def may(self, ability: Ability) -> bool:
         """Whether this person's site role allows ``ability`` in their organization, now."""
         return self.is_active and self.organization_id is not None and ability in self.role.abilities
+
+    @property
+    def wants_expiry_mails(self) -> bool:
+        """Whether mails tell this person that a token expires soon or has expired."""
+        return kinds.channel_for(self.notification_choices, kinds.END_NEAR).is_mailed
 
     @property
     def own_organization(self) -> Organization:
@@ -350,3 +361,54 @@ class Group(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Notification(models.Model):
+    """Something that a person is told, once. `accounts/notifications/kinds.py` has the kinds.
+
+    ``once`` says what it is about: of two processes that tell the same, the constraint lets one store it. Rows are also
+    stored for people who switched the kind off, because a webhook of their organization may want them.
+    """
+
+    # Numbers notifications in order of arrival, for webhooks. People and programs use the UUID.
+    id = models.BigAutoField(primary_key=True)
+    public_id = models.UUIDField("ID on pages", unique=True, default=uuid7, editable=False)
+    person = models.ForeignKey(User, on_delete=models.CASCADE, related_name="notifications")
+    kind = models.CharField(max_length=30, choices=kinds.CHOICES)
+    once = models.CharField(max_length=120)
+    at = models.DateTimeField("time", default=timezone.now)
+    # Copies, because the token may be removed.
+    token_id = models.UUIDField("token ID", null=True)
+    token_name = models.CharField(max_length=50, blank=True)
+    details = models.JSONField(default=dict, blank=True)
+    is_in_portal = models.BooleanField(default=True)
+    read_at = models.DateTimeField(null=True)
+    digest_at = models.DateTimeField("due in the daily mail", null=True)
+
+    objects: ClassVar[NotificationQuerySet] = NotificationQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["person", "kind", "once"], name="notification_once")]
+        indexes = [
+            models.Index(
+                fields=["person", "-at", "-id"], name="notification_newest", condition=models.Q(is_in_portal=True)
+            ),
+            # For the number beside the bell, on each page.
+            models.Index(
+                fields=["person"],
+                name="notification_unread",
+                condition=models.Q(is_in_portal=True, read_at__isnull=True),
+            ),
+            models.Index(fields=["digest_at"], name="notification_digest", condition=models.Q(digest_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.token_name or self.person_id}"
+
+    @property
+    def is_unread(self) -> bool:
+        return self.read_at is None
+
+
+NEWEST_NOTIFICATIONS_FIRST = Keyset(("at", "id"))

@@ -1,13 +1,16 @@
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy, pgettext, pgettext_lazy
 from django_tables2 import Column
 
-from accounts.models import Group, User
+from accounts.models import Group, Notification, User
+from accounts.notifications.texts import sentence_of
 from accounts.states import USER_BADGES
+from core.badges import Badge
 from core.mail.kinds import label_of
 from core.models import OutgoingMail
 from core.pages.addresses import address_of
@@ -163,3 +166,47 @@ class MemberTable(PortalTable):
 
     def render_state(self, record: User, column: BadgeColumn) -> SafeString:
         return column.render(USER_BADGES[record.state])
+
+
+_UNREAD = Badge("●", pgettext_lazy("notifications", "Unread"), "waiting")
+_READ = Badge("○", pgettext_lazy("notifications", "Read"), "neutral")
+
+
+class NotificationTable(PortalTable):
+    """Its buttons submit the form ``mark-read`` of the page."""
+
+    only_wide = ("kind",)
+    first_line = ("state",)
+    second_line: ClassVar[dict[str, Text]] = {"at": "", "mark": ""}
+
+    sentence = Column(verbose_name=gettext_lazy("What happened"), empty_values=(), orderable=False)
+    kind = Column(verbose_name=gettext_lazy("Kind"), orderable=False)
+    at = MomentColumn(verbose_name=gettext_lazy("When"), orderable=False)
+    state = BadgeColumn(verbose_name=gettext_lazy("State"), empty_values=(), orderable=False)
+    mark = Column(empty_values=(), orderable=False, verbose_name="", attrs={"td": {"class": "row-action"}})
+
+    class Meta:
+        attrs = {"id": "notifications", "aria-label": gettext_lazy("Notifications")}
+        empty_text = gettext_lazy("No notification matches.")
+
+    def row_attributes(self, record: Notification) -> dict[str, Any]:
+        return {"data-notification": record.public_id, "data-unread": str(record.is_unread).lower()}
+
+    def render_sentence(self, record: Notification) -> SafeString | str:
+        sentence = sentence_of(record)
+        if record.token_id is None:
+            return sentence
+        return format_html('<a href="{}">{}</a>', address_of(settings.ACCESS_TOKEN_PAGE, record.token_id), sentence)
+
+    def render_state(self, record: Notification, column: BadgeColumn) -> SafeString:
+        return column.render(_UNREAD if record.is_unread else _READ)
+
+    def render_mark(self, record: Notification) -> SafeString | str:
+        if not record.is_unread:
+            return ""
+        return format_html(
+            '<button class="button small" type="submit" form="mark-read" formaction="{}" aria-label="{}">{}</button>',
+            address_of("accounts:notification_read", record.public_id),
+            gettext("Mark as read: %(sentence)s") % {"sentence": sentence_of(record)},
+            gettext("Mark as read"),
+        )

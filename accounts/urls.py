@@ -1,7 +1,7 @@
 from django.urls import path
 
 from accounts.security.views import overview, sessions
-from accounts.views import groups, invitations, mails, people, profile, suggestions
+from accounts.views import groups, invitations, mails, notifications, people, profile, suggestions
 
 app_name = "accounts"
 USER = "organization/users/<id:pk>"
@@ -10,8 +10,15 @@ GROUP = "organization/groups/<id:pk>"
 urlpatterns = [
     path("profile/", profile.ProfileView.as_view(), name="profile"),
     path("profile/preferences/", profile.PreferencesView.as_view(), name="preferences"),
+    path(
+        "profile/preferences/notifications/",
+        profile.NotificationPreferencesView.as_view(),
+        name="notification_preferences",
+    ),
+    path("profile/notifications/", notifications.NotificationListView.as_view(), name="notification_list"),
+    path("profile/notifications/<id:pk>/read/", notifications.MarkReadView.as_view(), name="notification_read"),
+    path("profile/notifications/read-all/", notifications.MarkAllReadView.as_view(), name="notification_read_all"),
     path("profile/security/", overview.SecurityView.as_view(), name="security"),
-    path("profile/security/expiry-mails/", overview.ExpiryMailsView.as_view(), name="expiry_mails"),
     path("profile/security/sessions/<int:pk>/end/", sessions.SessionEndView.as_view(), name="session_end"),
     path(
         "profile/security/sessions/end-all/",

@@ -40,6 +40,7 @@ _LABELS: dict[str, Text] = {
     "methods": gettext_lazy("Methods"),
     "name": gettext_lazy("Name"),
     "networks": gettext_lazy("Networks"),
+    "notifications": gettext_lazy("Notifications"),
     "notified_people": gettext_lazy("Notified people"),
     "passkey": gettext_lazy("Passkey"),
     "pipelines": gettext_lazy("Pipelines"),

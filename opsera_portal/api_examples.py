@@ -176,7 +176,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "ChangePolicyBodyRequest": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]}
     | dict.fromkeys(("max_live_tokens", "two_factor_roles", "log_retention_days", "version"), ...)
     | {"unused_tokens_end_after_days": ...},
-    "ChangePreferencesBodyRequest": {"wants_expiry_mails": True},
+    "ChangePreferencesBodyRequest": {"wants_expiry_mails": ..., "notifications": {"first_use": "portal_and_digest"}},
     "ChangeUserBodyRequest": {"site_role": ..., "is_active": False},
     "ChangedPolicy": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]},
     "CreateGroupBodyRequest": {"name": "Release team", "members": [PERSON]},
@@ -218,6 +218,16 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "Me": {"organization": {"id": ENTRY, "name": "Example", "account": "example"}},
     "MeUser": PERSON_FIELDS,
     "Member": PERSON_FIELDS,
+    "Marked": {"marked": 3},
+    "MarkReadBodyRequest": {"ids": [ENTRY], "until": ...},
+    "Notification": {
+        "id": ENTRY,
+        "kind": "new_network",
+        "is_security": True,
+        "text": "“Nightly build” was used from the network 203.0.113.0/24 for the first time.",
+        "details": {"ip": "203.0.113.17", "network": "203.0.113.0/24"},
+        "read_at": None,
+    },
     "OrganizationMail": {"user_id": PERSON, "state": "waiting"},
     "OrganizationToken": WHOLE_TOKEN_FIELDS,
     "Pipeline": PIPELINE_FIELDS | {"state": "stopped"},

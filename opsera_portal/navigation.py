@@ -3,9 +3,9 @@
 Here because it names pages of every app.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from accounts.notifications.reading import COUNTED_UP_TO, unread_count
 from accounts.roles import Ability
 from accounts.signin.last_person import session_has_ended
 from core.text import Text
@@ -30,6 +31,7 @@ class Tab:
 
 PROFILE_TABS = [
     Tab(_("Profile"), "accounts:profile"),
+    Tab(_("Notifications"), "accounts:notification_list"),
     Tab(_("Security"), "accounts:security"),
     Tab(_("Access tokens"), "tokens:token_list"),
     Tab(_("Authentication log"), "auditlog:token_use_list"),
@@ -57,6 +59,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     return {
         "navigation": {
             "is_member": bool(signed_in and signed_in.organization_id),
+            "unread": _unread_of(signed_in),
             "main": partial(main_links, signed_in),
             "profile_tabs": partial(tabs_of, signed_in, PROFILE_TABS),
             "organization_tabs": partial(tabs_of, signed_in, ORGANIZATION_TABS),
@@ -66,6 +69,17 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
             "section": section_of(match.view_name if match else ""),
         }
     }
+
+
+def _unread_of(user: User | None) -> Callable[[], str]:
+    """The number beside the bell, read when the header is rendered, at most once. Empty if there are none."""
+
+    @cache
+    def unread() -> str:
+        count = unread_count(user) if user is not None and user.organization_id else 0
+        return f"{COUNTED_UP_TO}+" if count > COUNTED_UP_TO else str(count or "")
+
+    return unread
 
 
 def main_links(user: User | None) -> list[dict[str, Text]]:

@@ -1,6 +1,13 @@
 from django.urls import path
 
-from accounts.api.views import GroupViewSet, MailViewSet, PreferencesViewSet, SessionViewSet, UserViewSet
+from accounts.api.views import (
+    GroupViewSet,
+    MailViewSet,
+    NotificationViewSet,
+    PreferencesViewSet,
+    SessionViewSet,
+    UserViewSet,
+)
 
 app_name = "accounts_api"
 urlpatterns = [
@@ -12,6 +19,8 @@ urlpatterns = [
         PreferencesViewSet.as_view({"get": "retrieve", "patch": "partial_update"}),
         name="preferences",
     ),
+    path("me/notifications", NotificationViewSet.as_view({"get": "list"}), name="notification_list"),
+    path("me/notifications/read", NotificationViewSet.as_view({"post": "mark_read"}), name="notification_read"),
     path("users", UserViewSet.as_view({"get": "list", "post": "create"}), name="user_list"),
     path("users/<id:pk>", UserViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="user_detail"),
     path("users/<id:pk>/invitation", UserViewSet.as_view({"post": "invitation"}), name="user_invitation"),

@@ -14,6 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 from accounts import seen as fingerprints
 from accounts.mails import email_change_mail, invitation_mail, password_changed_mail
 from accounts.models import Group, Organization, User
+from accounts.notifications.kinds import BY_ID, END_NEAR, channel_for
 from accounts.privileges import Privilege, privileges_for, require_proof
 from accounts.roles import Ability, SiteRole
 from accounts.security import sessions, two_factor
@@ -21,7 +22,9 @@ from accounts.security.email_change import follow_email, forget_waiting_address
 from accounts.services.guard import allowed, check_same_organization, lock_organization, locked_user
 from auditlog.actions import Action
 from auditlog.models import Activity
+from auditlog.open_use import token_in_use
 from auditlog.record import record
+from core.api.problems import ClosedToTokens
 from core.db.locks import lock
 from core.errors import DomainError, NotAllowed
 from core.reading import time_zones
@@ -188,20 +191,46 @@ def reset_two_factor_on_the_machine(*, user: User) -> None:
 
 
 def set_preferences(*, actor: User, request: HttpRequest | None = None, **wanted: Any) -> User:
-    """Changes the person's own ``wants_expiry_mails``, ``language`` and ``time_zone``: those that are given.
+    """Changes the person's own ``language``, ``time_zone`` and ``notifications``: those that are given.
 
-    It applies from the next page and the next mail on. Raises ``ValidationError`` for an unknown language or time zone.
+    ``notifications`` has the ids of kinds, each with a channel. ``wants_expiry_mails`` is the older way to choose about
+    the mails of one kind. It applies from the next page and the next mail on. Raises ``ValidationError`` for an unknown
+    language, time zone, kind or channel, and ``ClosedToTokens``: a thief could switch off what warns the owner.
     """
+    if token_in_use(request) is not None:
+        raise ClosedToTokens("Tokens can't change preferences, whatever their scopes. Sign in to the portal.")
     check_preferences(wanted)
     with transaction.atomic():
         person = lock(User.objects.all(), actor.pk)
-        changed = {name: value for name, value in wanted.items() if getattr(person, name) != value}
+        fields = {name: value for name, value in wanted.items() if name in {"language", "time_zone"}}
+        channels = _changed_channels(person, wanted)
+        changed = {name: value for name, value in fields.items() if getattr(person, name) != value}
+        details = changed | ({"notifications": channels} if channels else {})
+        if channels:
+            changed["notification_choices"] = {**_stored_channels(person), **channels}
         if changed:
             User.objects.filter(pk=person.pk).update(**changed)
-            record(actor=actor, action=Action.USER_PREFERENCES_CHANGED, target=actor, request=request, **changed)
-    for name, value in wanted.items():
+            record(actor=actor, action=Action.USER_PREFERENCES_CHANGED, target=actor, request=request, **details)
+    for name, value in {**fields, "notification_choices": person.notification_choices, **changed}.items():
         setattr(actor, name, value)
     return actor
+
+
+def _changed_channels(person: User, wanted: Mapping[str, Any]) -> dict[str, str]:
+    """The channels that differ from the person's present ones, by kind."""
+    channels: dict[str, str] = dict(wanted.get("notifications", {}))
+    if "wants_expiry_mails" in wanted:
+        present = channel_for(person.notification_choices, END_NEAR)
+        channels[END_NEAR.id] = present.with_mail(wanted["wants_expiry_mails"]).value
+    return {
+        kind_id: str(channel)
+        for kind_id, channel in channels.items()
+        if channel_for(person.notification_choices, BY_ID[kind_id]) != channel
+    }
+
+
+def _stored_channels(person: User) -> dict[str, Any]:
+    return person.notification_choices if isinstance(person.notification_choices, dict) else {}
 
 
 def take_from_browser(*, actor: User, time_zone: str, language: str) -> None:
@@ -225,6 +254,11 @@ def check_preferences(wanted: Mapping[str, Any]) -> None:
         raise ValidationError({"language": [gettext("The portal doesn't speak this language.")]})
     if "time_zone" in wanted and wanted["time_zone"] not in time_zones():
         raise ValidationError({"time_zone": [gettext("Choose a time zone of the list, such as Europe/Berlin.")]})
+    for kind_id, channel in wanted.get("notifications", {}).items():
+        if kind_id not in BY_ID or channel not in BY_ID[kind_id].channels:
+            raise ValidationError({"notifications": [gettext("Choose a channel that this kind has.")]})
+    if "wants_expiry_mails" in wanted and END_NEAR.id in wanted.get("notifications", {}):
+        raise ValidationError({"wants_expiry_mails": [gettext("Give either this or the channel of end_near.")]})
 
 
 def check_administrator_stays(before: User, *, is_active: bool, site_role: str) -> None:

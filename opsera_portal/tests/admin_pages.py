@@ -4,7 +4,7 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.models import Group, Organization, User
+from accounts.models import Group, Notification, Organization, User
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory
 from auditlog.actions import Action
@@ -20,6 +20,7 @@ MODELS = {
     "organization": Organization,
     "user": User,
     "group": Group,
+    "notification": Notification,
     "token": Token,
     "token_use": TokenUse,
     "activity": Activity,
@@ -49,6 +50,9 @@ def rows_of(person, name):
         "organization": person.organization,
         "user": person,
         "group": group,
+        "notification": Notification.objects.create(
+            person=person, kind="first_use", once=str(token.pk), token_name=f"{name} told"
+        ),
         "token": token,
         "token_use": TokenUse.objects.get(owner=person),
         "activity": record(actor=person, action=Action.TOKEN_ISSUED, target=token),

@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.utils import timezone
 
+from accounts.models import Notification
 from accounts.roles import SiteRole
 from accounts.security.session_store import SessionStore, digest_of
 from accounts.tests.factories import GroupFactory, OperatorFactory, OrganizationFactory, UserFactory
@@ -147,7 +148,10 @@ GET  /login/inactive/                ok     ok     ok     ok     ok     ok      
 GET  /profile/security/              ok     ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /profile/preferences/ ok    ok    ok    ok    ok    ok    ok    ok    ok    in
 POST /profile/preferences/ bad   bad   bad   bad   bad   bad   bad   bad   bad   in
-POST /profile/security/expiry-mails/ to     to     to     to     to     to       to      to       to       in
+POST /profile/preferences/notifications/ bad bad bad   bad    bad    bad      bad     bad      admin    in
+GET  /profile/notifications/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
+POST /profile/notifications/{notification}/read/ to gone gone gone gone gone gone gone admin in
+POST /profile/notifications/read-all/ bad bad bad bad bad bad bad bad admin in
 GET  /profile/security/password/     ok     ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /profile/security/password/set/ to     to     to     to     to     to       to      to       to       in
 GET  /profile/security/email/        ok     ok     ok     ok     ok     ok       ok      ok       ok       in
@@ -270,6 +274,8 @@ POST /me/sessions/{session}/end session no no no no no no no no who?
 POST /me/sessions/end-all session session session session session session session session no who?
 GET  /me/preferences ok    ok    ok    ok    ok    ok    ok    ok    no    who?
 PATCH /me/preferences session session session session session session session session no    who?
+GET  /me/notifications ok    ok    ok    ok    ok    ok    ok    ok    no    who?
+POST /me/notifications/read session no no no no no no no no who?
 """
 
 # What each scope allows an Administrator, whose role allows everything: only the scope matters.
@@ -349,6 +355,8 @@ POST /me/sessions/{session}/end no no no no no
 POST /me/sessions/end-all no no no no no
 GET  /me/preferences ok    ok    no    no    no
 PATCH /me/preferences no    no    no    no    no
+GET  /me/notifications ok    ok    no    no    no
+POST /me/notifications/read no no no no no
 """
 
 ROLES = {
@@ -438,6 +446,7 @@ def things_of(owner, pipeline):
         "invited": UserFactory(organization=owner.organization, joined_at=None),
         "passkey": add_passkey(owner),
         "group": GroupFactory(organization=owner.organization),
+        "notification": Notification.objects.create(person=owner, kind="first_use", once=str(token.pk)),
     }
 
 
@@ -475,6 +484,8 @@ def public_id(thing):
             return thing.request_id
         case Activity():
             return thing.public_id
+        case Notification():
+            return thing.public_id
     return thing.pk
 
 
@@ -491,6 +502,7 @@ def body_for(path, things):
         "/tokens/lookup": {"token": jwt.encode(things["token"])[0]},
         "/tokens/report": {"tokens": ["text"]},
         "/me/preferences": {"wants_expiry_mails": False},
+        "/me/notifications/read": {"ids": [str(things["notification"].public_id)]},
         "/users": {"email": "new@acme.example", "name": "Nova New"},
         # The only change to a person that tokens may make.
         "/users/{user}": {"is_active": False},

@@ -44,6 +44,11 @@ group add             no        ok             ok        no      in
 group change          ok        ok             gone      no      in
 group delete          ok        ok             gone      no      in
 group history         ok        ok             gone      no      in
+notification list     ok        ok             ok        no      in
+notification add      no        no             no        no      in
+notification change   ok        ok             gone      no      in
+notification delete   no        no             no        no      in
+notification history  ok        ok             gone      no      in
 token list            ok        ok             ok        no      in
 token add             no        no             no        no      in
 token change          ok        ok             gone      no      in

@@ -9,7 +9,7 @@ from allauth.usersessions.models import UserSession
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import Notification, User
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory, OrganizationFactory, UserFactory
 from auditlog.tests.entries import action, use
@@ -97,6 +97,7 @@ class World:
         StepRun.objects.create(run=self.run, position=1, name="Build", kind="http_call", state="success")
         use(organization, request_id=ids.ENTRY, owner_id=ids.PERSON, token_id=ids.TOKEN).save()
         action(organization, public_id=ids.ENTRY, actor_id=ids.PERSON, token_id=None).save()
+        Notification.objects.create(public_id=ids.ENTRY, person=self.person, kind="first_use", once="example")
         sign_in_elsewhere(self.person)
         UserSession.objects.update(id=ids.SESSION)
         self.cookies = signed_in(self.person)

@@ -200,6 +200,7 @@ KEPT = {
     "account_emailaddress",
     "accounts_group",
     "accounts_group_members",
+    "accounts_notification",
     "accounts_organization",
     "accounts_user",
     "auditlog_activity",

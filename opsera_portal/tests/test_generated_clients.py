@@ -18,7 +18,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from accounts.models import User
+from accounts.models import Notification, User
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory, OrganizationFactory, UserFactory
 from accounts.tests.factors import add_passkey
@@ -120,6 +120,9 @@ class World:
     def person(self, role=SiteRole.USER, **fields):
         return UserFactory(organization=self.organization, site_role=role, **fields)
 
+    def notification(self):
+        return Notification.objects.create(person=self.caller, kind="first_use", once="client")
+
     def pipeline(self):
         return PipelineFactory(owner=self.caller)
 
@@ -193,6 +196,7 @@ def with_id(pipeline, **fields):
 BODIES = {
     "group_change": lambda world: {"name": "Renamed"},
     "group_create": lambda world: {"name": "Made by a client", "members": [str(world.person().pk)]},
+    "notification_mark_read": lambda world: {"ids": [str(world.notification().public_id)]},
     "organization_token_expire": lambda world: {"ids": [str(world.other_token().pk)], "reason": "Found in a log"},
     "pipeline_access_rules_replace": lambda world: {"rules": [{"user_id": str(world.person().pk), "role": "user"}]},
     "pipeline_approve": lambda world: with_id(world.pipeline_with("gate")),

@@ -1,4 +1,4 @@
-"""Mails that tell people that their tokens expire soon or have expired.
+"""Tells people that their tokens expire soon or have expired, with a mail to those who want one.
 
 A notice is due 30, 7 and 1 days before the end, and when the token has ended. Each is sent once, and only the latest
 one that applies, so that nobody gets three of them after an outage. A token does not get a notice for a time before it
@@ -19,6 +19,8 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import User
+from accounts.notifications.kinds import END_NEAR
+from accounts.notifications.telling import News, store
 from core.db.expressions import DaysAfter
 from core.db.locks import lock_if_exists
 from core.http.public_address import public_url
@@ -59,8 +61,7 @@ def applies(notice: int, *, at: datetime) -> Q:
 
 
 def due(notice: int, *, at: datetime) -> TokenQuerySet:
-    """The tokens for which this notice applies and neither it nor a later one was sent. Their owner is active and wants
-    these mails.
+    """The tokens for which this notice applies and neither it nor a later one was given. Their owner is active.
 
     The index on ``expires_at`` finds the tokens of these few days.
     """
@@ -69,7 +70,6 @@ def due(notice: int, *, at: datetime) -> TokenQuerySet:
         Q(expiry_notice_days__isnull=True) | Q(expiry_notice_days__gt=notice),
         owner__is_active=True,
         owner__joined_at__isnull=False,
-        owner__wants_expiry_mails=True,
     )
 
 
@@ -79,7 +79,7 @@ def to_warn_of(owner: User) -> TokenQuerySet:
 
 
 def put_due(stopping: threading.Event) -> None:
-    """Puts a mail into the outbox for each person for whom a notice is due."""
+    """Tells each person for whom a notice is due, in the way that they chose."""
     for owner_id in _owners_to_tell():
         if stopping.is_set():
             return
@@ -87,9 +87,9 @@ def put_due(stopping: threading.Event) -> None:
 
 
 def tell(owner_id: uuid.UUID) -> None:
-    """Puts one mail about all tokens of this person for which a notice is due, if there are any.
+    """Tells this person about all of their tokens for which a notice is due, with one mail if they want one at once.
 
-    The transaction that puts the mail also saves which notices were sent.
+    The transaction that puts the mail also saves which notices were given.
     """
     with transaction.atomic():
         # If two workers run at once, the second one waits here and then finds nothing due.
@@ -99,7 +99,19 @@ def tell(owner_id: uuid.UUID) -> None:
             return
         for token, notice in due_notices:
             Token.objects.filter(pk=token.pk).update(expiry_notice_days=notice)
-        expiry_mail.put(owner_id, str(owner_id), [(str(token.pk), notice) for token, notice in due_notices])
+        if store(_news(token, notice) for token, notice in due_notices):
+            expiry_mail.put(owner_id, str(owner_id), [(str(token.pk), notice) for token, notice in due_notices])
+
+
+def _news(token: Token, notice: int) -> News:
+    return News(
+        kind=END_NEAR,
+        person_id=token.owner_id,
+        once=f"{token.pk} {notice}",
+        token_id=token.pk,
+        token_name=token.name,
+        details={"expires_at": token.expires_at.isoformat(), "days": notice},
+    )
 
 
 @mail_kind(gettext_lazy("Tokens expire soon"))
@@ -148,7 +160,7 @@ def _mail(owner: User, due_notices: list[Notice]) -> EmailMessage:
         "ending": [token for token, notice in listed if notice != ENDED],
         "further": len(due_notices) - len(listed),
         "tokens_url": public_url("tokens:token_list"),
-        "preferences_url": public_url("accounts:security"),
+        "preferences_url": public_url("accounts:preferences"),
     }
     return mail_from("tokens/mail/expiry_notice.txt", context, subject=_subject(due_notices), to=owner.email)
 
