@@ -1,7 +1,9 @@
 from core import periodic_jobs
+from tokens import use_news
 from tokens.expiry import notices, unused
 from tokens.keys import retirement
 
 periodic_jobs.register("expiry notices", notices.put_due, every=notices.EVERY)
 periodic_jobs.register("signing keys", retirement.retire_unused_job, every=retirement.EVERY)
 periodic_jobs.register("unused tokens", unused.end_unused, every=unused.EVERY)
+periodic_jobs.register("news of tokens", use_news.tell_of_new_uses, every=use_news.EVERY)

@@ -96,8 +96,8 @@ END_NEAR = Kind(
 )
 ENDED_IN_USE = Kind(
     "ended_in_use",
-    gettext_lazy("A token has expired, but is still used"),
-    gettext_lazy("“%(token)s” has expired, but is still used, from %(ip)s."),
+    gettext_lazy("A token no longer works, but is still used"),
+    gettext_lazy("“%(token)s” no longer works, but is still used, from %(ip)s."),
     Channel.PORTAL_AND_MAIL,
     is_security=True,
 )

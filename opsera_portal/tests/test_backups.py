@@ -205,6 +205,7 @@ KEPT = {
     "accounts_user",
     "auditlog_activity",
     "auditlog_addressname",
+    "auditlog_logplace",
     "auditlog_organizationusage",
     "auditlog_seal",
     "auditlog_tokenusage",
@@ -231,6 +232,7 @@ KEPT = {
     "socialaccount_socialaccount",
     "socialaccount_socialapp",
     "tokens_token",
+    "tokens_watchedtoken",
 }
 
 
