@@ -3,9 +3,9 @@
 Here because it names pages of every app.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from accounts.notifications.reading import COUNTED_UP_TO, unread_count
+from accounts.notifications.reading import COUNTED_UP_TO
 from accounts.roles import Ability
 from accounts.signin.last_person import session_has_ended
 from core.text import Text
@@ -71,15 +71,10 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _unread_of(user: User | None) -> Callable[[], str]:
-    """The number beside the bell, read when the header is rendered, at most once. Empty if there are none."""
-
-    @cache
-    def unread() -> str:
-        count = unread_count(user) if user is not None and user.organization_id else 0
-        return f"{COUNTED_UP_TO}+" if count > COUNTED_UP_TO else str(count or "")
-
-    return unread
+def _unread_of(user: User | None) -> str:
+    """The number beside the bell, which was read together with the person. Empty if there are none."""
+    count: int = getattr(user, "unread_notifications", 0)
+    return f"{COUNTED_UP_TO}+" if count > COUNTED_UP_TO else str(count or "")
 
 
 def main_links(user: User | None) -> list[dict[str, Text]]:

@@ -1,13 +1,15 @@
-"""Mails to the owners of tokens that others ended. `tokens/expiry/notices.py` has those about the end by time."""
+"""Tells the owners of tokens that others ended, with a mail to those who want one at once. `tokens/expiry/notices.py`
+does it for the end by time."""
 
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import User
+from accounts.notifications.kinds import CREATED_FOR_YOU, EXPIRED_EARLY, REPLACED, Kind
+from accounts.notifications.telling import News, name_of, store, tell
 from auditlog.actions import Action
 from auditlog.models import Activity
 from core.http.public_address import public_url
@@ -24,14 +26,14 @@ LISTED_IN_MAIL = 50
 LISTED_WITH_DETAILS = 20
 
 
-def put_by_owner(kind: MailKind[[str, Sequence[str]]], tokens: Iterable[Token]) -> None:
-    """Puts one mail to each owner about all of their tokens. ``kind`` takes the owner's id and the tokens' ids."""
-    for owner_id, token_ids in _by_owner(tokens).items():
-        kind.put(owner_id, str(owner_id), token_ids)
+def tell_owners(kind: Kind, mail: MailKind[[str, Sequence[str]]], tokens: Iterable[Token]) -> None:
+    """Tells each owner about all of their tokens, with one mail. ``mail`` takes the owner's id and the tokens' ids."""
+    for owner_id, token_ids in _to_mail(kind, tokens).items():
+        mail.put(owner_id, str(owner_id), token_ids)
 
 
 class EarlyEndMails:
-    """One mail to each owner about all of their tokens that one action ends, over any number of transactions.
+    """Tells each owner about their tokens that one action ends, with one mail over any number of transactions.
 
     The mails are written in the transactions that end the tokens. So everyone is told, even if the action is
     interrupted.
@@ -43,7 +45,7 @@ class EarlyEndMails:
     def add(self, ended: Iterable[Token]) -> None:
         """Call it in the transaction that ends these tokens."""
         new: dict[uuid.UUID, list[str]] = {}
-        for owner_id, token_ids in _by_owner(ended).items():
+        for owner_id, token_ids in _to_mail(EXPIRED_EARLY, ended).items():
             row, earlier = self._put.get(owner_id, (None, []))
             together = [*earlier, *token_ids]
             if row is not None and expired_mail.change(row, *_arguments(owner_id, together)):
@@ -56,11 +58,32 @@ class EarlyEndMails:
             self._put[owner_id] = (row, token_ids)
 
 
-def _by_owner(tokens: Iterable[Token]) -> dict[uuid.UUID, list[str]]:
-    found: dict[uuid.UUID, list[str]] = defaultdict(list)
-    for token in tokens:
-        found[token.owner_id].append(str(token.pk))
-    return found
+def _to_mail(kind: Kind, ended: Iterable[Token]) -> dict[uuid.UUID, list[str]]:
+    """Stores what the owners are told. Returns the tokens' ids for those who want a mail at once."""
+    told = store(_about(token, kind, actor=name_of(token.revoked_by), reason=token.revoke_reason) for token in ended)
+    return {owner_id: [str(row.token_id) for row in rows] for owner_id, rows in told.items()}
+
+
+def tell_replaced(old: Token) -> None:
+    """Call it in the transaction that replaces the token."""
+    tell([_about(old, REPLACED, replaced_by=str(old.replaced_by_id))])
+
+
+def tell_created(token: Token, *, actor: User) -> None:
+    """Tells the owner of a token that someone else created for them. Call it in the transaction that creates it."""
+    if token.owner_id != actor.pk:
+        tell([_about(token, CREATED_FOR_YOU, actor=name_of(actor))])
+
+
+def _about(token: Token, kind: Kind, **details: str) -> News:
+    return News(
+        kind=kind,
+        person_id=token.owner_id,
+        once=str(token.pk),
+        token_id=token.pk,
+        token_name=token.name,
+        details=details,
+    )
 
 
 def _arguments(owner_id: uuid.UUID, token_ids: Sequence[str]) -> tuple[str, list[str], int]:
@@ -92,6 +115,7 @@ def report_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
         "further": len(reported[LISTED_WITH_DETAILS:]),
         "tells_where": any(entry.details["found_at"] for entry in reported),
         "tokens_url": public_url("tokens:token_list"),
+        "preferences_url": public_url("accounts:preferences"),
     }
     subject = _report_subject([entry.target_name for entry in reported])
     return mail_from("tokens/mail/token_reported.txt", context, subject=subject, to=owner.email)
@@ -114,6 +138,7 @@ def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMe
         # On one line, so that a reason can't look like a part of the mail.
         "reason": " ".join(tokens[0].revoke_reason.split()),
         "url": public_url("tokens:token_list"),
+        "preferences_url": public_url("accounts:preferences"),
     }
     subject = _early_end_subject(tokens[0].name, count)
     return mail_from("tokens/mail/expired.txt", context, subject=subject, to=owner.email)
@@ -134,6 +159,7 @@ def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
         "count": len(tokens),
         "further": len(tokens[LISTED_IN_MAIL:]),
         "url": public_url("tokens:token_list"),
+        "preferences_url": public_url("accounts:preferences"),
     }
     subject = _unused_subject([token.name for token in tokens])
     return mail_from("tokens/mail/ended_unused.txt", context, subject=subject, to=owner.email)

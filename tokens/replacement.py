@@ -23,6 +23,7 @@ from core.errors import DomainError, NotAllowed, errors_of
 from core.http.request_context import person_of
 from tokens.keys.ring import signing_lock
 from tokens.lifetimes import now_in_seconds, same_lifetime
+from tokens.mails import tell_replaced
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
 from tokens.services import AlreadyEnded, end_tokens, issue_token, locked_policy, longest_lifetime, reveal_token
@@ -96,6 +97,7 @@ def replace_token(
             replaced_by=str(new.pk),
             works_until=works_until,
         )
+        tell_replaced(old)
         if not overlap_hours:
             end_tokens([old.pk], action=Action.TOKEN_REVOKED, ended_by=actor, reason=str(REPLACED), request=request)
     return new

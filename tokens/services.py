@@ -30,7 +30,7 @@ from tokens import seen as fingerprints
 from tokens.descriptions import clean_description
 from tokens.keys.ring import signing_lock
 from tokens.lifetimes import check_expiry, now_in_seconds
-from tokens.mails import EarlyEndMails
+from tokens.mails import EarlyEndMails, tell_created
 from tokens.models import Token
 from tokens.names import clean_name, name_key, numbered
 from tokens.networks import clean_networks
@@ -147,6 +147,7 @@ def issue_token(
                 **({"networks": chosen_networks.split()} if chosen_networks else {}),
                 **({"replaces": str(replaces.pk)} if replaces else {}),
             )
+            tell_created(token, actor=actor)
     except IntegrityError:
         if Token.objects.owned_by(actor).filter(live_name_key=key).exists():
             raise NameTaken(NAME_TAKEN) from None

@@ -1,13 +1,14 @@
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
+from django.db.models import OuterRef
 
 if TYPE_CHECKING:
     from accounts.models import Notification, User  # noqa: F401  (in the class's base)
 
 
 class NotificationQuerySet(models.QuerySet["Notification"]):
-    def of(self, user: "User") -> Self:
+    def of(self, user: "User | OuterRef") -> Self:
         """Those that this person sees in the portal. Nobody else sees them."""
         return self.filter(person=user, is_in_portal=True)
 

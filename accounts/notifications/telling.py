@@ -63,6 +63,11 @@ def store(news: Iterable[News]) -> dict[uuid.UUID, list[Notification]]:
     return by_person
 
 
+def name_of(actor: User | None) -> str:
+    """How a notification names the person who did something; empty for the operator."""
+    return f"{actor.name} ({actor.email})" if actor else ""
+
+
 def _people(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, User]:
     reachable = User.objects.active().filter(joined_at__isnull=False, organization__isnull=False)
     found: dict[uuid.UUID, User] = {}

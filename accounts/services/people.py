@@ -14,7 +14,8 @@ from django.views.decorators.debug import sensitive_variables
 from accounts import seen as fingerprints
 from accounts.mails import email_change_mail, invitation_mail, password_changed_mail
 from accounts.models import Group, Organization, User
-from accounts.notifications.kinds import BY_ID, END_NEAR, channel_for
+from accounts.notifications.kinds import BY_ID, END_NEAR, ROLE_CHANGED, channel_for
+from accounts.notifications.telling import News, name_of, tell
 from accounts.privileges import Privilege, privileges_for, require_proof
 from accounts.roles import Ability, SiteRole
 from accounts.security import sessions, two_factor
@@ -157,7 +158,7 @@ def change_user(
             _save(after, if_taken=gettext("This address is already in use."), update_fields=changed)
             _end_sessions_after(before, after, request)
         for action, details in entries:
-            _notify(after, record(actor=actor, action=action, target=after, request=request, **details))
+            _notify(actor, after, record(actor=actor, action=action, target=after, request=request, **details))
     return after
 
 
@@ -368,8 +369,11 @@ def _end_sessions_after(before: User, after: User, request: HttpRequest | None) 
         follow_email(after)
 
 
-def _notify(user: User, entry: Activity) -> None:
-    """Tells a person by mail that somebody changed their password or their address; the latter at the old address."""
+def _notify(actor: User, user: User, entry: Activity) -> None:
+    """Tells a person that somebody changed their role, password or address; the last one at the old address."""
+    if entry.action == Action.USER_ROLE_CHANGED and actor.pk != user.pk:
+        details = {"actor": name_of(actor), **entry.details}
+        tell([News(ROLE_CHANGED, user.pk, str(entry.public_id), details=details)])
     mails = {Action.PASSWORD_CHANGED: password_changed_mail, Action.EMAIL_CHANGED: email_change_mail}
     if mail := mails.get(Action(entry.action)):
         mail.put(user.pk, entry.pk)
