@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import Collection
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -20,9 +21,11 @@ from accounts.notifications import kinds
 from accounts.notifications.querysets import NotificationQuerySet
 from accounts.querysets import GroupQuerySet, UserQuerySet, second_factors
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
+from accounts.webhooks.querysets import WebhookDeliveryQuerySet, WebhookQuerySet
 from core.api import scopes
 from core.db.keyset import Keyset
 from core.db.uuid7 import uuid7
+from core.http import fenced_call
 from core.text import NOT_PRINTABLE, composed, is_printable
 
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
@@ -412,3 +415,89 @@ class Notification(models.Model):
 
 
 NEWEST_NOTIFICATIONS_FIRST = Keyset(("at", "id"))
+
+
+class Webhook(models.Model):
+    """An address to which the portal sends what happens in an organization, signed as Standard Webhooks says.
+
+    `accounts/webhooks/` delivers. The secrets are encrypted; each is shown once, when it is created.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="webhooks")
+    url = models.CharField("URL", max_length=fenced_call.URL_LIMIT_CHARACTERS)
+    description = models.CharField(max_length=100, blank=True)
+    events = models.CharField(max_length=400, help_text="Separated by spaces.")
+    secret = models.TextField(editable=False)
+    previous_secret = models.TextField(blank=True, editable=False)
+    previous_secret_until = models.DateTimeField(null=True, editable=False)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    # The first failure since the last success.
+    failing_since = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[WebhookQuerySet] = WebhookQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ["created_at", "id"]
+
+    def __str__(self) -> str:
+        return self.description or self.host
+
+    @property
+    def host(self) -> str:
+        """For logs and mails: the path of the URL can contain a secret."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def event_ids(self) -> list[str]:
+        return self.events.split()
+
+    @property
+    def is_paused(self) -> bool:
+        return self.paused_at is not None
+
+
+class WebhookDelivery(models.Model):
+    """One event for one webhook: what is sent, and how far that is. The constraint lets no event be there twice."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", pgettext_lazy("state of a delivery", "Waiting")
+        DELIVERED = "delivered", pgettext_lazy("state of a delivery", "Delivered")
+        FAILED = "failed", pgettext_lazy("state of a delivery", "Given up")
+
+    # Numbers deliveries in order of arrival: they are sent in this order.
+    id = models.BigAutoField(primary_key=True)
+    webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries")
+    # The id of the message, the same in each attempt.
+    event_id = models.UUIDField("event ID")
+    type = models.CharField(max_length=60)
+    # As it is signed and sent.
+    payload = models.TextField()
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    created_at = models.DateTimeField(default=timezone.now)
+    # While a worker sends it, this is when another worker can take it over.
+    next_attempt_at = models.DateTimeField(default=timezone.now)
+    # When it is given up.
+    expires_at = models.DateTimeField("given up at")
+    attempts = models.PositiveIntegerField(default=0)
+    last_status = models.PositiveSmallIntegerField("answer", null=True)
+    last_error = models.CharField(max_length=300, blank=True)
+    ended_at = models.DateTimeField(null=True, db_index=True)
+
+    objects: ClassVar[WebhookDeliveryQuerySet] = WebhookDeliveryQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name_plural = "webhook deliveries"
+        ordering = ["-created_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["webhook", "event_id"], name="webhookdelivery_once")]
+        indexes = [
+            models.Index(fields=["webhook", "-created_at", "-id"], name="webhookdelivery_newest"),
+            models.Index(fields=["next_attempt_at"], name="webhookdelivery_due", condition=models.Q(state="waiting")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.event_id}"
+
+
+NEWEST_DELIVERIES_FIRST = Keyset(("created_at", "id"))

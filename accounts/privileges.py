@@ -34,6 +34,7 @@ class Privilege(Enum):
     # The organization.
     CREATE_ORGANIZATION = gettext_noop("Create an organization in Django admin")
     CHANGE_POLICY = gettext_noop("Change the organization's policy")
+    CHANGE_WEBHOOKS = gettext_noop("Add, change, pause or delete a webhook")
     # One's own account.
     CREATE_TOKEN = gettext_noop("Create a token")
     REPLACE_TOKEN = gettext_noop("Replace one of my tokens")

@@ -4,14 +4,16 @@ What it does about some entries and its new place are one transaction. If the wo
 same entries, one of them does it.
 """
 
+from django.db.models import Model
+
 from auditlog.final_entries import final_until
-from auditlog.models import Activity, LogPlace, TokenUse
+from auditlog.models import LogPlace
 
 # How long a job waits for transactions that may still add an entry.
 WAIT_FOR_WRITERS_SECONDS = 0.5
 
 
-def place_of(reader: str, log: type[TokenUse] | type[Activity]) -> LogPlace:
+def place_of(reader: str, log: type[Model]) -> LogPlace:
     """Where the job goes on. At first, the end of the log: entries from before are no news. Raises ``StillWriting``."""
     found = LogPlace.objects.filter(reader=reader).first()
     if found is not None:

@@ -602,6 +602,7 @@ HTTP_STEP_REFUSED_NETWORKS = env.HTTP_STEP_REFUSED_NETWORKS
 HTTP_STEP_PROXIES = setting_readers.step_proxies("HTTP_STEP_PROXY", is_on=env.HTTP_STEP_PROXY)
 # Keys for the secrets of steps. Without them, one is created and kept in the data directory.
 STEP_SECRETS_KEYS = env.STEP_SECRETS_KEYS
+WEBHOOK_SECRETS_KEYS = env.WEBHOOK_SECRETS_KEYS
 
 # The demo (`serve --demo`)
 

@@ -142,6 +142,12 @@ ROLE_CHANGED = Kind(
     Channel.PORTAL_AND_MAIL,
     is_security=True,
 )
+WEBHOOK_FAILED = Kind(
+    "webhook_failed",
+    gettext_lazy("A webhook of the organization failed for three days (Administrators)"),
+    gettext_lazy("The webhook to %(host)s failed for three days. %(outcome)s"),
+    Channel.PORTAL_AND_MAIL,
+)
 
 KINDS = (
     FIRST_USE,
@@ -156,6 +162,7 @@ KINDS = (
     REPLACED,
     CREATED_FOR_YOU,
     ROLE_CHANGED,
+    WEBHOOK_FAILED,
 )
 BY_ID = {kind.id: kind for kind in KINDS}
 CHOICES = [(kind.id, kind.label) for kind in KINDS]

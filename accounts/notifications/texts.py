@@ -31,6 +31,8 @@ def _word(name: str, value: Any) -> str:
         return str(dict(SiteRole.choices).get(value, value))
     if name == "reason":
         return str(dict(TokenUse.Reason.choices).get(value, value))
+    if name == "outcome":
+        return gettext("It is paused.") if value == "paused" else gettext("An event was given up.")
     if name == "expires_at":
         # Translators: the format of a date such as 3 May 2026, for Django's filter `date`.
         return date_format(local(datetime.fromisoformat(value)), gettext("j F Y"))

@@ -203,6 +203,8 @@ KEPT = {
     "accounts_notification",
     "accounts_organization",
     "accounts_user",
+    "accounts_webhook",
+    "accounts_webhookdelivery",
     "auditlog_activity",
     "auditlog_addressname",
     "auditlog_logplace",
