@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from accounts.models import Group, Notification, User, UserState
+from accounts.models import Group, Notification, User, UserState, WebhookDelivery
 from accounts.notifications.kinds import CHOICES
 from accounts.querysets import UserQuerySet
 from accounts.roles import SiteRole
@@ -76,3 +76,11 @@ class NotificationFilter(StrictFilterSet):
 
     def filter_state(self, queryset: QuerySet[Notification], name: str, value: str) -> QuerySet[Notification]:
         return queryset.filter(read_at__isnull=value == "unread")
+
+
+class DeliveryFilter(StrictFilterSet):
+    """The page of a webhook. The API lists all of its deliveries."""
+
+    state = django_filters.ChoiceFilter(
+        label=_("State"), choices=WebhookDelivery.State.choices, empty_label=_("Any state")
+    )

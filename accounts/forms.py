@@ -15,7 +15,10 @@ from accounts import finding
 from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.notifications.kinds import KINDS, channel_for
 from accounts.roles import SiteRole
+from accounts.webhooks.events import CHOICES
+from accounts.webhooks.services import DESCRIPTION_LENGTH
 from core.api import scopes
+from core.http.fenced_call import URL_LIMIT_CHARACTERS
 from core.pages.seen import SeenForm
 from core.pages.widgets import MOST_TO_READ, PickerInput, PickerTextarea, SuggestingInput
 from core.reading import time_zones
@@ -167,6 +170,28 @@ class NotificationPreferencesForm(forms.Form):
                 initial=channel_for(person.notification_choices, kind).value,
                 help_text=_("About security: always in the portal.") if kind.is_security else "",
             )
+
+
+class WebhookForm(forms.Form):
+    """The service checks the values."""
+
+    url = forms.CharField(
+        label=_("URL"),
+        max_length=URL_LIMIT_CHARACTERS,
+        strip=True,
+        widget=forms.URLInput(attrs={"autocomplete": "off"}),
+        help_text=_("It must start with https://. The portal sends POST requests to it."),
+        error_messages={"required": _("Enter the URL of the receiver.")},
+    )
+    description = forms.CharField(
+        label=_("Description"), max_length=DESCRIPTION_LENGTH, required=False, help_text=_("Optional. What it is for.")
+    )
+    events = forms.MultipleChoiceField(
+        label=_("Events"),
+        choices=CHOICES,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": _("Choose at least one of the events in the list.")},
+    )
 
 
 class TimeZoneField(forms.CharField):

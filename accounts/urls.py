@@ -1,11 +1,12 @@
 from django.urls import path
 
 from accounts.security.views import overview, sessions
-from accounts.views import groups, invitations, mails, notifications, people, profile, suggestions
+from accounts.views import groups, invitations, mails, notifications, people, profile, suggestions, webhooks
 
 app_name = "accounts"
 USER = "organization/users/<id:pk>"
 GROUP = "organization/groups/<id:pk>"
+WEBHOOK = "organization/webhooks/<id:pk>"
 
 urlpatterns = [
     path("profile/", profile.ProfileView.as_view(), name="profile"),
@@ -39,6 +40,20 @@ urlpatterns = [
     ),
     path(f"{USER}/invitation/", people.UserInvitationView.as_view(), name="organization_user_invitation"),
     path("organization/mails/", mails.MailListView.as_view(), name="organization_mail_list"),
+    path("organization/webhooks/", webhooks.WebhookListView.as_view(), name="organization_webhook_list"),
+    path("organization/webhooks/new/", webhooks.WebhookAddView.as_view(), name="organization_webhook_add"),
+    path(f"{WEBHOOK}/", webhooks.WebhookDetailView.as_view(), name="organization_webhook_detail"),
+    path(f"{WEBHOOK}/edit/", webhooks.WebhookEditView.as_view(), name="organization_webhook_edit"),
+    path(f"{WEBHOOK}/secret/", webhooks.WebhookSecretView.as_view(), name="organization_webhook_secret"),
+    path(f"{WEBHOOK}/pause/", webhooks.WebhookPauseView.as_view(), name="organization_webhook_pause"),
+    path(f"{WEBHOOK}/resume/", webhooks.WebhookResumeView.as_view(), name="organization_webhook_resume"),
+    path(f"{WEBHOOK}/test/", webhooks.WebhookTestView.as_view(), name="organization_webhook_test"),
+    path(f"{WEBHOOK}/delete/", webhooks.WebhookDeleteView.as_view(), name="organization_webhook_delete"),
+    path(
+        f"{WEBHOOK}/deliveries/<id:event_pk>/send-again/",
+        webhooks.DeliverySendAgainView.as_view(),
+        name="organization_webhook_send_again",
+    ),
     path("organization/groups/", groups.GroupListView.as_view(), name="organization_group_list"),
     path(f"{GROUP}/", groups.GroupDetailView.as_view(), name="organization_group_detail"),
     path(f"{GROUP}/rename/", groups.GroupRenameView.as_view(), name="organization_group_rename"),

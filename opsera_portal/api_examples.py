@@ -147,6 +147,15 @@ NEW_PERSON = {"email": "robin@example.com", "name": "Robin Silva", "groups": [GR
 NO_VERSION = {"max_token_lifetime_days": 30, "version": ...}
 
 # By the name of an object. `...` leaves a field out.
+WEBHOOK = "0190a1b2-0000-7000-8000-00000000000c"
+WEBHOOK_FIELDS = {
+    "url": "https://hooks.example.com/portal",
+    "description": "Chat of the team",
+    "events": ["new_network", "leaked", "activity"],
+    "is_paused": False,
+    "paused_at": None,
+    "failing_since": None,
+}
 OBJECTS: dict[str, dict[str, Any]] = {
     "AccessReview": TOKEN_FIELDS,
     "AccessRule": {"id": ENTRY, "user_id": OTHER_PERSON, "user_email": OTHER_EMAIL, "role": "manager"},
@@ -232,6 +241,20 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "OrganizationToken": WHOLE_TOKEN_FIELDS,
     "Pipeline": PIPELINE_FIELDS | {"state": "stopped"},
     "PipelineSummary": PIPELINE_FIELDS | {"state": "stopped", "allowed": ["see", "run"]},
+    "ChangeWebhookBodyRequest": {"description": "Chat of the team"}
+    | dict.fromkeys(("url", "events", "is_paused"), ...),
+    "CreateWebhookBodyRequest": {name: WEBHOOK_FIELDS[name] for name in ("url", "description", "events")},
+    "Delivery": {
+        "id": ENTRY,
+        "type": "notification.leaked",
+        "state": "delivered",
+        "status": 204,
+        "error": "",
+        "next_attempt_at": None,
+    },
+    "SendAgainBodyRequest": {"event_id": ENTRY},
+    "Webhook": WEBHOOK_FIELDS | {"id": WEBHOOK},
+    "WebhookWithSecret": WEBHOOK_FIELDS | {"id": WEBHOOK, "secret": "whsec_plJ3nmyCDGBKInavdOK15jsl"},
     "RejectBodyRequest": {"message": "Wait for the security fix."},
     "Run": RUN_FIELDS,
     "RunLogLine": {"step": "Build", "action": "post", "message": "Answered 200 in 6 ms.", "level": "info"},
@@ -305,6 +328,7 @@ IDS: dict[str, Any] = {
     "tokens": TOKEN,
     "users": OTHER_PERSON,
     "me/sessions": SESSION,
+    "webhooks": WEBHOOK,
 }
 
 

@@ -47,6 +47,7 @@ ORGANIZATION_TABS = [
     Tab(_("Activity log"), "auditlog:organization_activity_list", Ability.READ_LOGS),
     Tab(_("Policy"), "tokens:organization_policy", Ability.READ_TOKENS),
     Tab(_("HTTP steps"), "pipelines:http_steps", Ability.READ_USERS),
+    Tab(_("Webhooks"), "accounts:organization_webhook_list", Ability.MANAGE_ORGANIZATION),
     Tab(_("Mail"), "accounts:organization_mail_list", Ability.MANAGE_ORGANIZATION),
 ]
 

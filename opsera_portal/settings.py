@@ -566,6 +566,8 @@ SPECTACULAR_SETTINGS = {
         "KindEnum": "pipelines.models.Step.Kind",
         "NotificationChannelEnum": "accounts.notifications.kinds.Channel",
         "SecurityChannelEnum": "accounts.notifications.kinds.SECURITY_CHANNEL_CHOICES",
+        "WebhookEventEnum": "accounts.webhooks.events.CHOICES",
+        "DeliveryStateEnum": "accounts.models.WebhookDelivery.State",
         "NotificationKindEnum": "accounts.notifications.kinds.CHOICES",
         "ActionEnum": "auditlog.actions.Action",
         "ActionTypeEnum": "auditlog.actions.ActionType",

@@ -8,6 +8,7 @@ from accounts.api.views import (
     SessionViewSet,
     UserViewSet,
 )
+from accounts.api.webhook_views import DeliveryViewSet, WebhookViewSet
 
 app_name = "accounts_api"
 urlpatterns = [
@@ -30,6 +31,16 @@ urlpatterns = [
         name="user_two_factor_reset",
     ),
     path("organization/mails", MailViewSet.as_view({"get": "list"}), name="organization_mail_list"),
+    path("webhooks", WebhookViewSet.as_view({"get": "list", "post": "create"}), name="webhook_list"),
+    path(
+        "webhooks/<id:pk>",
+        WebhookViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        name="webhook_detail",
+    ),
+    path("webhooks/<id:pk>/secret", WebhookViewSet.as_view({"post": "secret"}), name="webhook_secret"),
+    path("webhooks/<id:pk>/test", WebhookViewSet.as_view({"post": "test"}), name="webhook_test"),
+    path("webhooks/<id:pk>/send-again", WebhookViewSet.as_view({"post": "send_again"}), name="webhook_send_again"),
+    path("webhooks/<id:pk>/deliveries", DeliveryViewSet.as_view({"get": "list"}), name="webhook_delivery_list"),
     path("groups", GroupViewSet.as_view({"get": "list", "post": "create"}), name="group_list"),
     path(
         "groups/<id:pk>",

@@ -4,9 +4,9 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.models import Group, Notification, Organization, User
+from accounts.models import Group, Notification, Organization, User, Webhook, WebhookDelivery
 from accounts.roles import SiteRole
-from accounts.tests.factories import GroupFactory
+from accounts.tests.factories import GroupFactory, WebhookFactory
 from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from auditlog.record import record
@@ -21,6 +21,8 @@ MODELS = {
     "user": User,
     "group": Group,
     "notification": Notification,
+    "webhook": Webhook,
+    "delivery": WebhookDelivery,
     "token": Token,
     "token_use": TokenUse,
     "activity": Activity,
@@ -46,12 +48,17 @@ def rows_of(person, name):
     StepFactory(pipeline=pipeline, name=f"{name} step")
     group = GroupFactory(organization=person.organization, name=f"{name} group")
     group.members.add(person)
+    webhook = WebhookFactory(organization=person.organization, description=f"{name} webhook")
     return {
         "organization": person.organization,
         "user": person,
         "group": group,
         "notification": Notification.objects.create(
             person=person, kind="first_use", once=str(token.pk), token_name=f"{name} told"
+        ),
+        "webhook": webhook,
+        "delivery": WebhookDelivery.objects.create(
+            webhook=webhook, event_id=token.pk, type="test", payload="{}", expires_at=timezone.now()
         ),
         "token": token,
         "token_use": TokenUse.objects.get(owner=person),

@@ -326,6 +326,9 @@ STATES = [
     State("Two-factor", "recovery codes", (TWO_FACTOR,), recovery_codes),
     State("Two-factor", "recovery codes, opened again", (TWO_FACTOR,), at("/profile/security/recovery-codes/")),
     # Organization
+    State("Organization", "webhooks", ("admin",), at("/organization/webhooks/")),
+    State("Organization", "webhook", ("admin",), below("/organization/webhooks/", "Echo")),
+    State("Organization", "add a webhook", ("admin",), at("/organization/webhooks/new/")),
     State("Organization", "users", OF_ORGANIZATION, at("/organization/users/")),
     State("Organization", "user", OF_ORGANIZATION, below("/organization/users/", "Uma Patel")),
     State("Organization", "invited user", ("admin",), below("/organization/users/", "Ines Vogel")),

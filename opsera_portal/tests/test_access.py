@@ -18,10 +18,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.utils import timezone
 
-from accounts.models import Notification
+from accounts.models import Notification, WebhookDelivery
 from accounts.roles import SiteRole
 from accounts.security.session_store import SessionStore, digest_of
-from accounts.tests.factories import GroupFactory, OperatorFactory, OrganizationFactory, UserFactory
+from accounts.tests.factories import GroupFactory, OperatorFactory, OrganizationFactory, UserFactory, WebhookFactory
 from accounts.tests.factors import add_passkey
 from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
@@ -91,6 +91,20 @@ GET  /organization/http-steps/ ok    ok    ok    ok    ok    ok    ok    ok    a
 GET  /organization/policy/ no    no    no    no    ok    ok    ok    ok    admin in
 POST /organization/policy/ no    no    no    no    bad   no    no    bad   admin in
 POST /organization/policy/save/ no    no    no    no    bad   no    no    bad   admin in
+GET  /organization/webhooks/ no no no no ok no no ok admin in
+GET  /organization/webhooks/new/ no no no no ok no no ok admin in
+POST /organization/webhooks/new/ no no no no bad no no bad admin in
+GET  /organization/webhooks/{webhook}/ no no no no ok no no gone admin in
+GET  /organization/webhooks/{webhook}/edit/ no no no no ok no no gone admin in
+POST /organization/webhooks/{webhook}/edit/ no no no no bad no no gone admin in
+GET  /organization/webhooks/{webhook}/secret/ no no no no ok no no gone admin in
+POST /organization/webhooks/{webhook}/secret/ no no no no ok no no gone admin in
+POST /organization/webhooks/{webhook}/pause/ no no no no to no no gone admin in
+POST /organization/webhooks/{webhook}/resume/ no no no no to no no gone admin in
+POST /organization/webhooks/{webhook}/test/ no no no no to no no gone admin in
+GET  /organization/webhooks/{webhook}/delete/ no no no no ok no no gone admin in
+POST /organization/webhooks/{webhook}/delete/ no no no no to no no gone admin in
+POST /organization/webhooks/{webhook}/deliveries/{event}/send-again/ no no no no to no no gone admin in
 GET  /organization/groups/ no    no    no    ok    ok    ok    ok    ok    admin in
 POST /organization/groups/ no    no    no    bad   bad   no    no    bad   admin in
 GET  /organization/groups/{group}/ no    no    no    ok    ok    ok    ok    gone  admin in
@@ -244,6 +258,15 @@ GET  /users/{user} no    no    no    ok    ok    ok    ok    no    no    who?
 PATCH /users/{user} no    no    no    no    ok    no    no    no    no    who?
 POST /users/{invited}/invitation no no no no session no no no no who?
 POST /users/{user}/two-factor/reset no no no no session no no no no who?
+GET  /webhooks no no no no ok no no ok no who?
+POST /webhooks no no no no session no no session no who?
+GET  /webhooks/{webhook} no no no no ok no no no no who?
+PATCH /webhooks/{webhook} no no no no session no no no no who?
+DELETE /webhooks/{webhook} no no no no session no no no no who?
+POST /webhooks/{webhook}/secret no no no no session no no no no who?
+POST /webhooks/{webhook}/test no no no no session no no no no who?
+POST /webhooks/{webhook}/send-again no no no no session no no no no who?
+GET  /webhooks/{webhook}/deliveries no no no no ok no no no no who?
 GET  /groups no    no    no    ok    ok    ok    ok    ok    no    who?
 POST /groups no    no    no    bad   bad   no    no    bad   no    who?
 GET  /groups/{group} no    no    no    ok    ok    ok    ok    no    no    who?
@@ -325,6 +348,15 @@ GET  /users/{user} ok    ok    no    no    no
 PATCH /users/{user} ok    no    no    no    no
 POST /users/{invited}/invitation no no no no no
 POST /users/{user}/two-factor/reset no no no no no
+GET  /webhooks ok    ok    no    no    no
+POST /webhooks no    no    no    no    no
+GET  /webhooks/{webhook} ok    ok    no    no    no
+PATCH /webhooks/{webhook} no    no    no    no    no
+DELETE /webhooks/{webhook} no    no    no    no    no
+POST /webhooks/{webhook}/secret no no no no no
+POST /webhooks/{webhook}/test no no no no no
+POST /webhooks/{webhook}/send-again no no no no no
+GET  /webhooks/{webhook}/deliveries ok ok no no no
 GET  /groups ok    ok    no    no    no
 POST /groups bad   no    no    no    no
 GET  /groups/{group} ok    ok    no    no    no
@@ -434,7 +466,7 @@ def world(django_db_setup, django_db_blocker):
 
 
 def things_of(owner, pipeline):
-    token = TokenFactory(owner=owner)
+    token, webhook = TokenFactory(owner=owner), WebhookFactory(organization=owner.organization)
     return {
         "token": token,
         "session": sign_in_elsewhere(owner),
@@ -446,8 +478,23 @@ def things_of(owner, pipeline):
         "invited": UserFactory(organization=owner.organization, joined_at=None),
         "passkey": add_passkey(owner),
         "group": GroupFactory(organization=owner.organization),
+        "webhook": webhook,
+        "event": delivered(webhook),
         "notification": Notification.objects.create(person=owner, kind="first_use", once=str(token.pk)),
     }
+
+
+def delivered(webhook):
+    now = timezone.now()
+    return WebhookDelivery.objects.create(
+        webhook=webhook,
+        event_id=uuid.uuid4(),
+        type="test",
+        payload="{}",
+        state="delivered",
+        expires_at=now,
+        ended_at=now,
+    )
 
 
 def with_two_factor(user):
@@ -486,6 +533,8 @@ def public_id(thing):
             return thing.public_id
         case Notification():
             return thing.public_id
+        case WebhookDelivery():
+            return thing.event_id
     return thing.pk
 
 
@@ -503,6 +552,9 @@ def body_for(path, things):
         "/tokens/report": {"tokens": ["text"]},
         "/me/preferences": {"wants_expiry_mails": False},
         "/me/notifications/read": {"ids": [str(things["notification"].public_id)]},
+        "/webhooks": {"url": "https://hooks.example.com/", "events": ["leaked"]},
+        "/webhooks/{webhook}": {"description": "written by the table"},
+        "/webhooks/{webhook}/send-again": {"event_id": str(things["event"].event_id)},
         "/users": {"email": "new@acme.example", "name": "Nova New"},
         # The only change to a person that tokens may make.
         "/users/{user}": {"is_active": False},
@@ -542,7 +594,7 @@ def word_for(answer):
 
 
 STATUSES = {"ok": {200, 201, 202, 204}, "no": {403}, "who?": {401}, "bad": {400}, "conflict": {409}}
-BY_SESSION = STATUSES | {"session": {200, 201, 204}, "token": {403}}
+BY_SESSION = STATUSES | {"session": {200, 201, 202, 204}, "token": {403}}
 BY_TOKEN = STATUSES | {"session": {403}, "token": {200}}
 
 
@@ -602,6 +654,7 @@ def as_template(path):
         ("<id:step_pk>", "{id}"),
         ("<id:rule_pk>", "{id}"),
         ("<id:user_pk>", "{id}"),
+        ("<id:event_pk>", "{id}"),
         ("<int:pk>", "{id}"),
         ("<int:number>", "1"),
         ("<uidb36>", "{text}"),
@@ -668,6 +721,7 @@ def with_an_id(path):
     names = {
         "/users": "{user}",
         "/groups": "{group}",
+        "/webhooks": "{webhook}",
         "/pipelines": "{pipeline}",
         "/logs/user/tokens": "{use}",
         "/logs/user/actions": "{action}",

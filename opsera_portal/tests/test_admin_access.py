@@ -49,6 +49,16 @@ notification add      no        no             no        no      in
 notification change   ok        ok             gone      no      in
 notification delete   no        no             no        no      in
 notification history  ok        ok             gone      no      in
+webhook list          ok        ok             ok        no      in
+webhook add           no        no             no        no      in
+webhook change        ok        ok             gone      no      in
+webhook delete        no        no             no        no      in
+webhook history       ok        ok             gone      no      in
+delivery list         ok        ok             ok        no      in
+delivery add          no        no             no        no      in
+delivery change       ok        ok             gone      no      in
+delivery delete       no        no             no        no      in
+delivery history      ok        ok             gone      no      in
 token list            ok        ok             ok        no      in
 token add             no        no             no        no      in
 token change          ok        ok             gone      no      in

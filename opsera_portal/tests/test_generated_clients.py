@@ -18,13 +18,13 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from accounts.models import Notification, User
+from accounts.models import Notification, User, Webhook
 from accounts.roles import SiteRole
-from accounts.tests.factories import GroupFactory, OrganizationFactory, UserFactory
+from accounts.tests.factories import GroupFactory, OrganizationFactory, UserFactory, WebhookFactory
 from accounts.tests.factors import add_passkey
 from auditlog.actions import Action
 from auditlog.record import record
-from opsera_portal.tests.test_access import log_use, sign_in_elsewhere
+from opsera_portal.tests.test_access import delivered, log_use, sign_in_elsewhere
 from opsera_portal.tests.test_schema import operations_of
 from pipelines import services
 from pipelines.tests.factories import PipelineFactory
@@ -123,6 +123,12 @@ class World:
     def notification(self):
         return Notification.objects.create(person=self.caller, kind="first_use", once="client")
 
+    def webhook(self):
+        return WebhookFactory(organization=self.organization)
+
+    def delivery(self):
+        return delivered(Webhook.objects.get(organization=self.organization))
+
     def pipeline(self):
         return PipelineFactory(owner=self.caller)
 
@@ -182,6 +188,7 @@ IDS = {
     "logs/user/actions": World.action,
     "me/authentication-log": World.use,
     "me/activity-log": World.action,
+    "webhooks": World.webhook,
     "pipeline_unlock": World.locked_pipeline,
     "user_invitation": World.invited_person,
     "user_two_factor_reset": World.person_with_passkey,
@@ -226,6 +233,9 @@ BODIES = {
     "token_lookup": lambda world: {"token": jwt.encode(world.other_token())[0]},
     "token_replace": lambda world: {"overlap_hours": 1},
     "token_report": lambda world: {"tokens": ["nothing of ours"]},
+    "webhook_change": lambda world: {"description": "Renamed"},
+    "webhook_create": lambda world: {"url": "https://hooks.example.com/", "events": ["leaked"]},
+    "webhook_send_again": lambda world: {"event_id": str(world.delivery().event_id)},
     "user_change": lambda world: {"is_active": False},
     "user_invite": lambda world: {"email": "new@example.com", "name": "New", "site_role": "user"},
 }

@@ -15,7 +15,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.core.signals import request_started
 from django.db import connection
 
-from accounts.models import POLICY_FIELDS, Organization, User
+from accounts.models import POLICY_FIELDS, Organization, User, Webhook
 from accounts.security import reauthentication
 from auditlog.models import Activity
 from tokens.models import Token
@@ -121,6 +121,7 @@ def snapshot():
         "addresses": set(EmailAddress.objects.values_list("pk", flat=True)),
         "links": set(SocialAccount.objects.values_list("pk", flat=True)),
         "tokens": set(Token.objects.values_list("pk", flat=True)),
+        "webhooks": list(Webhook.objects.order_by("pk").values()),
         "invitations": Activity.objects.filter(action="user.invited").count(),
     }
 
