@@ -5,12 +5,14 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import time_machine
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
@@ -30,7 +32,7 @@ from tokens import jwt
 from tokens.tests.factories import TokenFactory
 
 NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)
-# docs/webhooks.md has it, too.
+# From the specification.
 EXAMPLE = {
     "secret": "whsec_plJ3nmyCDGBKInavdOK15jsl",
     "message_id": "msg_loFOjxBNrRLzqYUf",
@@ -43,6 +45,35 @@ def test_signature_is_that_of_the_example_of_standard_webhooks():
     assert signatures.signature(**EXAMPLE) == "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0="
     with pytest.raises(ValueError, match="Not a secret"):
         signatures.signature(**EXAMPLE | {"secret": "whsec_ä"})
+
+
+def recipe(language):
+    text = (settings.BASE_DIR / "docs/webhooks.md").read_text()
+    return text.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def test_recipes_of_receivers_accept_the_example_and_nothing_else():
+    headers = {
+        "webhook-id": EXAMPLE["message_id"],
+        "webhook-timestamp": str(EXAMPLE["timestamp"]),
+        "webhook-signature": f"v1,old {signatures.signature(**EXAMPLE)}",
+    }
+    body, secret, now = EXAMPLE["payload"], EXAMPLE["secret"], EXAMPLE["timestamp"] + 10
+    cases = [
+        (headers, body, secret, now),
+        (headers, body + " ", secret, now),
+        (headers, body, signatures.new_secret(), now),
+        (headers, body, secret, now + 1000),
+        (headers | {"webhook-signature": "v1,"}, body, secret, now),
+    ]
+    written = {}
+    exec(recipe("python"), written)
+    python = [written["is_from_the_portal"](given, body.encode(), *rest) for given, body, *rest in cases]
+    assert python == [True, False, False, False, False]
+    results = f"{json.dumps(cases)}.map((values) => isFromThePortal(...values))"
+    script = f"{recipe('javascript')}; console.log(JSON.stringify({results}))"
+    answer = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout) == python
 
 
 def test_pauses_grow_and_reach_three_days():

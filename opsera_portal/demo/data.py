@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import Group, Organization, User
 from accounts.roles import SiteRole
 from core.files import private_opener
-from opsera_portal.demo import echo
+from opsera_portal.demo import echo, told
 from opsera_portal.demo.history import create_history
 from pipelines import step_secrets
 from pipelines.access import ItemRole
@@ -158,6 +158,7 @@ def seed(*, echo_port: int) -> dict[str, str]:
         if not Organization.objects.filter(slug="other").exists():
             created |= _create_other(echo_port)
         _set_port_of_steps(echo_port)
+        told.set_port(echo_port)
     return created
 
 
@@ -206,6 +207,8 @@ def _create_demo(echo_port: int) -> dict[str, str]:
         for described in PIPELINES
     }
     create_history(people, pipelines)
+    told.tell(people)
+    told.add_webhook(people["admin"], echo_port)
     for described in PIPELINES:
         pipeline = pipelines[described.name]
         for subject, role in described.rules:
