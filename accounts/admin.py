@@ -12,10 +12,21 @@ from django.utils.safestring import SafeString
 
 from accounts import seen, services
 from accounts.forms import PolicyForm
-from accounts.models import POLICY_FIELDS, Group, Organization, OrganizationProvider, ServiceAccount, User
+from accounts.models import (
+    POLICY_FIELDS,
+    Group,
+    Notification,
+    Organization,
+    OrganizationProvider,
+    ServiceAccount,
+    User,
+    Webhook,
+    WebhookDelivery,
+)
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
 from accounts.states import ACCOUNT_BADGES, USER_BADGES
+from accounts.tables import DELIVERY_BADGES, webhook_badge
 from core.admin_site import PortalModelAdmin, ReadOnlyAdmin, SeenModelForm
 from core.http.request_context import person_of
 from core.pages.seen import FIELD
@@ -368,3 +379,55 @@ class OrganizationProviderAdmin(RecentSignInAdmin, ReadOnlyAdmin):
 
     def delete_model(self, request: HttpRequest, obj: OrganizationProvider) -> None:
         services.remove_provider(actor=person_of(request), organization=obj.organization, request=request)
+
+
+@admin.register(Notification)
+class NotificationAdmin(ReadOnlyAdmin):
+    """Operators see what everyone was told, Administrators what people of their organization were told."""
+
+    list_display = ["at", "person", "kind", "token_name", "is_in_portal", "read_at"]
+    list_filter = ["kind"]
+    search_fields = ["person__email", "token_name"]
+    list_select_related = ["person"]
+    show_full_result_count = False
+    list_per_page = 50
+    ordering = ["-at", "-pk"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Notification]:
+        return Notification.objects.for_admin(person_of(request))
+
+
+@admin.register(Webhook)
+class WebhookAdmin(ReadOnlyAdmin):
+    """The portal's own pages change them."""
+
+    list_display = ["created_at", "organization", "host", "description", "state_badge"]
+    search_fields = ["description", "organization__name"]
+    list_select_related = ["organization"]
+    # Even encrypted, a secret is nobody's business here.
+    exclude = ["secret", "previous_secret"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Webhook]:
+        return Webhook.objects.manageable_by(person_of(request))
+
+    @admin.display(description="State")
+    def state_badge(self, webhook: Webhook) -> SafeString:
+        return badge(webhook_badge(webhook))
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnlyAdmin):
+    list_display = ["created_at", "webhook", "type", "state_badge", "attempts", "last_status", "last_error"]
+    list_filter = ["state"]
+    search_fields = ["type", "webhook__description"]
+    list_select_related = ["webhook"]
+    show_full_result_count = False
+    list_per_page = 50
+    ordering = ["-created_at", "-pk"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
+        return WebhookDelivery.objects.manageable_by(person_of(request))
+
+    @admin.display(description="State", ordering="state")
+    def state_badge(self, row: WebhookDelivery) -> SafeString:
+        return badge(DELIVERY_BADGES[row.state])

@@ -4,13 +4,15 @@ from typing import Any
 from allauth.account.auth_backends import AuthenticationBackend
 
 from accounts.models import User
+from accounts.notifications.reading import with_unread_count
 
 
 class PortalAuthenticationBackend(AuthenticationBackend):
-    """allauth's, which also reads the person's organization: every page needs it."""
+    """allauth's, which also reads what every page needs: the organization, and the number beside the bell."""
 
     def get_user(self, user_id: uuid.UUID | str) -> User | None:
-        user: User | None = User.objects.select_related("organization").filter(pk=user_id).first()
+        found = with_unread_count(User.objects.select_related("organization").filter(pk=user_id))
+        user: User | None = found.first()
         return user if user is not None and self.user_can_authenticate(user) else None
 
     def user_can_authenticate(self, user: Any) -> bool:

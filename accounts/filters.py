@@ -5,8 +5,10 @@ from typing import ClassVar
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
-from accounts.models import Group, ServiceAccount, ServiceAccountState, User, UserState
+from accounts.models import Group, Notification, ServiceAccount, ServiceAccountState, User, UserState, WebhookDelivery
+from accounts.notifications.kinds import CHOICES
 from accounts.querysets import UserQuerySet
 from accounts.roles import SiteRole
 from core.filters import ChoiceFilter, RowFilter, RowSearchFilter, SearchFilter, StrictFilterSet
@@ -79,3 +81,27 @@ class ServiceAccountFilter(StrictFilterSet):
             return queryset.deactivated()
         orphaned = value == ServiceAccountState.ORPHANED
         return queryset.active().filter(orphaned_at__isnull=not orphaned)
+
+
+class NotificationFilter(StrictFilterSet):
+    api_help: ClassVar = {"kind": "What happened.", "state": "Only unread ones, or only those that were read."}
+
+    kind = ChoiceFilter(label=_("Kind"), choices=CHOICES, empty_label=_("Any kind"))
+    state = ChoiceFilter(
+        label=_("State"),
+        choices=[
+            ("unread", pgettext_lazy("notifications", "Unread")),
+            ("read", pgettext_lazy("notifications", "Read")),
+        ],
+        method="filter_state",
+        empty_label=_("Any state"),
+    )
+
+    def filter_state(self, queryset: QuerySet[Notification], name: str, value: str) -> QuerySet[Notification]:
+        return queryset.filter(read_at__isnull=value == "unread")
+
+
+class DeliveryFilter(StrictFilterSet):
+    """The page of a webhook. The API lists all of its deliveries."""
+
+    state = ChoiceFilter(label=_("State"), choices=WebhookDelivery.State.choices, empty_label=_("Any state"))

@@ -13,9 +13,13 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import finding
 from accounts.models import POLICY_FIELDS, POLICY_LISTS, Group, Organization, User
+from accounts.notifications.kinds import KINDS, channel_for
 from accounts.roles import SiteRole
 from accounts.services import DESCRIPTION_MAX_LENGTH, MOST_RESPONSIBLE, ROLES_OF_SERVICE_ACCOUNTS
+from accounts.webhooks.events import CHOICES
+from accounts.webhooks.services import DESCRIPTION_LENGTH
 from core.api import scopes
+from core.http.fenced_call import URL_LIMIT_CHARACTERS
 from core.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
 from core.networks import MOST_NETWORKS, clean_networks, words_of
 from core.pages.seen import SeenForm
@@ -160,11 +164,39 @@ class SignOutEverywhereForm(forms.Form):
     expire_tokens = ExpireTokensField()
 
 
-class ExpiryMailsForm(forms.Form):
-    wants_expiry_mails = forms.BooleanField(
-        label=_("Send me a mail when one of my tokens expires"),
-        required=False,
-        help_text=_("30, 7 and 1 days before, and after it has expired."),
+class NotificationPreferencesForm(forms.Form):
+    """A channel for each kind of notification."""
+
+    def __init__(self, *args: Any, person: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for kind in KINDS:
+            self.fields[kind.id] = forms.ChoiceField(
+                label=kind.label,
+                choices=[(channel.value, channel.label) for channel in kind.channels],
+                initial=channel_for(person.notification_choices, kind).value,
+                help_text=_("About security: always in the portal.") if kind.is_security else "",
+            )
+
+
+class WebhookForm(forms.Form):
+    """The service checks the values."""
+
+    url = forms.CharField(
+        label=_("URL"),
+        max_length=URL_LIMIT_CHARACTERS,
+        strip=True,
+        widget=forms.URLInput(attrs={"autocomplete": "off"}),
+        help_text=_("It must start with https://. The portal sends POST requests to it."),
+        error_messages={"required": _("Enter the URL of the receiver.")},
+    )
+    description = forms.CharField(
+        label=_("Description"), max_length=DESCRIPTION_LENGTH, required=False, help_text=_("Optional. What it is for.")
+    )
+    events = forms.MultipleChoiceField(
+        label=_("Events"),
+        choices=CHOICES,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": _("Choose at least one of the events in the list.")},
     )
 
 

@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import Collection
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -17,16 +18,16 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
-from accounts.querysets import (
-    GroupQuerySet,
-    OrganizationProviderQuerySet,
-    UserQuerySet,
-    managing_links,
-    second_factors,
-)
+from accounts.notifications import kinds
+from accounts.notifications.querysets import NotificationQuerySet
+from accounts.querysets import GroupQuerySet, OrganizationProviderQuerySet, UserQuerySet, managing_links, second_factors
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
+from accounts.webhooks.querysets import WebhookDeliveryQuerySet, WebhookQuerySet
 from core.api import scopes
+from core.db.keyset import Keyset
+from core.db.uuid7 import uuid7
 from core.errors import errors_of
+from core.http import fenced_call
 from core.networks import clean_networks, is_inside, words_of
 from core.service_accounts import ENDING, is_service_account
 from core.text import NOT_PRINTABLE, composed, is_printable
@@ -332,9 +333,11 @@ class User(AbstractBaseUser):
     joined_at = models.DateTimeField(
         "joined", null=True, blank=True, editable=False, help_text="When the person chose how to sign in."
     )
-    wants_expiry_mails = models.BooleanField(
-        "mails before a token expires", default=True, help_text="30, 7 and 1 days before, and after it has expired."
+    notification_choices = models.JSONField(
+        default=dict, blank=True, editable=False, help_text="A channel for each kind that differs from its default."
     )
+    # Nothing reads it any more, except the previous release while the portal is upgraded. The next one removes it.
+    expiry_mails_of_previous_release = models.BooleanField(default=True, editable=False, db_column="wants_expiry_mails")
     language = models.CharField(max_length=10, blank=True, help_text="Empty: that of the browser.")
     browser_language = models.CharField(
         "language of the browser", max_length=10, blank=True, help_text="At the last sign-in. Empty: English."
@@ -438,6 +441,11 @@ class User(AbstractBaseUser):
     def may(self, ability: Ability) -> bool:
         """Whether this person's site role allows ``ability`` in their organization, now."""
         return self.is_active and self.organization_id is not None and ability in self.role.abilities
+
+    @property
+    def wants_expiry_mails(self) -> bool:
+        """Whether mails tell this person that a token expires soon or has expired."""
+        return kinds.channel_for(self.notification_choices, kinds.END_NEAR).is_mailed
 
     @property
     def own_organization(self) -> Organization:
@@ -672,3 +680,140 @@ class OrganizationProvider(models.Model):
     def connection_name(self) -> str:
         """Contains the row and the issuer, so that no other organization and no other issuer has the same."""
         return f"oidc-{self.pk.hex}-{hashlib.sha256(self.issuer.encode()).hexdigest()[:16]}"
+
+
+class Notification(models.Model):
+    """Something that a person is told, once. `accounts/notifications/kinds.py` has the kinds.
+
+    ``once`` says what it is about: of two processes that tell the same, the constraint lets one store it. Rows are also
+    stored for people who switched the kind off, because a webhook of their organization may want them.
+    """
+
+    # Numbers notifications in order of arrival, for webhooks. People and programs use the UUID.
+    id = models.BigAutoField(primary_key=True)
+    public_id = models.UUIDField("ID on pages", unique=True, default=uuid7, editable=False)
+    person = models.ForeignKey(User, on_delete=models.CASCADE, related_name="notifications")
+    kind = models.CharField(max_length=30, choices=kinds.CHOICES)
+    once = models.CharField(max_length=120)
+    at = models.DateTimeField("time", default=timezone.now)
+    # Copies, because the token may be removed.
+    token_id = models.UUIDField("token ID", null=True)
+    token_name = models.CharField(max_length=50, blank=True)
+    details = models.JSONField(default=dict, blank=True)
+    is_in_portal = models.BooleanField(default=True)
+    read_at = models.DateTimeField(null=True)
+    digest_at = models.DateTimeField("due in the daily mail", null=True)
+
+    objects: ClassVar[NotificationQuerySet] = NotificationQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["person", "kind", "once"], name="notification_once")]
+        indexes = [
+            models.Index(
+                fields=["person", "-at", "-id"], name="notification_newest", condition=models.Q(is_in_portal=True)
+            ),
+            # For the number beside the bell, on each page.
+            models.Index(
+                fields=["person"],
+                name="notification_unread",
+                condition=models.Q(is_in_portal=True, read_at__isnull=True),
+            ),
+            models.Index(fields=["digest_at"], name="notification_digest", condition=models.Q(digest_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.token_name or self.person_id}"
+
+    @property
+    def is_unread(self) -> bool:
+        return self.read_at is None
+
+
+NEWEST_NOTIFICATIONS_FIRST = Keyset(("at", "id"))
+
+
+class Webhook(models.Model):
+    """An address to which the portal sends what happens in an organization, signed as Standard Webhooks says.
+
+    `accounts/webhooks/` delivers. The secrets are encrypted; each is shown once, when it is created.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="webhooks")
+    url = models.CharField("URL", max_length=fenced_call.URL_LIMIT_CHARACTERS)
+    description = models.CharField(max_length=100, blank=True)
+    events = models.CharField(max_length=400, help_text="Separated by spaces.")
+    secret = models.TextField(editable=False)
+    previous_secret = models.TextField(blank=True, editable=False)
+    previous_secret_until = models.DateTimeField(null=True, editable=False)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    # The first failure since the last success.
+    failing_since = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[WebhookQuerySet] = WebhookQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ["created_at", "id"]
+
+    def __str__(self) -> str:
+        return self.description or self.host
+
+    @property
+    def host(self) -> str:
+        """For logs and mails: the path of the URL can contain a secret."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def event_ids(self) -> list[str]:
+        return self.events.split()
+
+    @property
+    def is_paused(self) -> bool:
+        return self.paused_at is not None
+
+
+class WebhookDelivery(models.Model):
+    """One event for one webhook: what is sent, and how far that is. The constraint lets no event be there twice."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", pgettext_lazy("state of a delivery", "Waiting")
+        DELIVERED = "delivered", pgettext_lazy("state of a delivery", "Delivered")
+        FAILED = "failed", pgettext_lazy("state of a delivery", "Given up")
+
+    # Numbers deliveries in order of arrival: they are sent in this order.
+    id = models.BigAutoField(primary_key=True)
+    webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries")
+    # The id of the message, the same in each attempt.
+    event_id = models.UUIDField("event ID")
+    type = models.CharField(max_length=60)
+    # As it is signed and sent.
+    payload = models.TextField()
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    created_at = models.DateTimeField(default=timezone.now)
+    # While a worker sends it, this is when another worker can take it over.
+    next_attempt_at = models.DateTimeField(default=timezone.now)
+    # When it is given up.
+    expires_at = models.DateTimeField("given up at")
+    attempts = models.PositiveIntegerField(default=0)
+    last_status = models.PositiveSmallIntegerField("answer", null=True)
+    last_error = models.CharField(max_length=300, blank=True)
+    ended_at = models.DateTimeField(null=True, db_index=True)
+
+    objects: ClassVar[WebhookDeliveryQuerySet] = WebhookDeliveryQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name_plural = "webhook deliveries"
+        ordering = ["-created_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["webhook", "event_id"], name="webhookdelivery_once")]
+        indexes = [
+            models.Index(fields=["webhook", "-created_at", "-id"], name="webhookdelivery_newest"),
+            models.Index(fields=["next_attempt_at"], name="webhookdelivery_due", condition=models.Q(state="waiting")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.event_id}"
+
+
+NEWEST_DELIVERIES_FIRST = Keyset(("created_at", "id"))

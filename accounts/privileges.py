@@ -46,6 +46,7 @@ class Privilege(Enum):
     CHANGE_POLICY = gettext_noop("Change the organization's policy")
     CHANGE_SINGLE_SIGN_ON = gettext_noop("Change the organization's single sign-on")
     REMOVE_SINGLE_SIGN_ON = gettext_noop("Remove the organization's single sign-on")
+    CHANGE_WEBHOOKS = gettext_noop("Add, change, pause or delete a webhook")
     # One's own account.
     CREATE_TOKEN = gettext_noop("Create a token, for myself or a service account")
     REPLACE_TOKEN = gettext_noop("Replace one of my tokens or of a service account")

@@ -1,16 +1,20 @@
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy, pgettext, pgettext_lazy
 from django_tables2 import Column
 
-from accounts.models import Group, User
+from accounts.models import Group, Notification, User, Webhook, WebhookDelivery
+from accounts.notifications.texts import sentence_of
 from accounts.states import ACCOUNT_BADGES, USER_BADGES
+from core.badges import Badge
 from core.mail.kinds import label_of
 from core.models import OutgoingMail
 from core.pages.addresses import address_of
+from core.pages.line_breaks import breakable
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from core.pages.templatetags.portal import actor, relative
 from core.service_accounts import handle_of
@@ -214,3 +218,133 @@ class MemberTable(PortalTable):
 
     def render_state(self, record: User, column: BadgeColumn) -> SafeString:
         return column.render(USER_BADGES[record.state])
+
+
+_UNREAD = Badge("●", pgettext_lazy("notifications", "Unread"), "waiting")
+_READ = Badge("○", pgettext_lazy("notifications", "Read"), "neutral")
+
+
+class NotificationTable(PortalTable):
+    """Its buttons submit the form ``mark-read`` of the page."""
+
+    only_wide = ("kind",)
+    first_line = ("state",)
+    second_line: ClassVar[dict[str, Text]] = {"at": "", "mark": ""}
+
+    sentence = Column(verbose_name=gettext_lazy("What happened"), empty_values=(), orderable=False)
+    kind = Column(verbose_name=gettext_lazy("Kind"), orderable=False)
+    at = MomentColumn(verbose_name=gettext_lazy("When"), orderable=False)
+    state = BadgeColumn(verbose_name=gettext_lazy("State"), empty_values=(), orderable=False)
+    mark = Column(empty_values=(), orderable=False, verbose_name="", attrs={"td": {"class": "row-action"}})
+
+    class Meta:
+        attrs = {"id": "notifications", "aria-label": gettext_lazy("Notifications")}
+        empty_text = gettext_lazy("No notification matches.")
+
+    def row_attributes(self, record: Notification) -> dict[str, Any]:
+        return {"data-notification": record.public_id, "data-unread": str(record.is_unread).lower()}
+
+    def render_sentence(self, record: Notification) -> SafeString | str:
+        sentence = sentence_of(record)
+        if record.token_id is None:
+            return sentence
+        return format_html('<a href="{}">{}</a>', address_of(settings.ACCESS_TOKEN_PAGE, record.token_id), sentence)
+
+    def render_state(self, record: Notification, column: BadgeColumn) -> SafeString:
+        return column.render(_UNREAD if record.is_unread else _READ)
+
+    def render_mark(self, record: Notification) -> SafeString | str:
+        if not record.is_unread:
+            return ""
+        return format_html(
+            '<button class="button small" type="submit" form="mark-read" formaction="{}" aria-label="{}">{}</button>',
+            address_of("accounts:notification_read", record.public_id),
+            gettext("Mark as read: %(sentence)s") % {"sentence": sentence_of(record)},
+            gettext("Mark as read"),
+        )
+
+
+WEBHOOK_BADGES = {
+    "active": Badge("●", pgettext_lazy("state of a webhook", "Active"), "good"),
+    "failing": Badge("⚠", pgettext_lazy("state of a webhook", "Failing"), "warning"),
+    "paused": Badge("‖", pgettext_lazy("state of a webhook", "Paused"), "neutral"),
+}
+DELIVERY_BADGES: dict[str, Badge] = {
+    WebhookDelivery.State.WAITING: Badge("◌", WebhookDelivery.State.WAITING.label, "waiting"),
+    WebhookDelivery.State.DELIVERED: Badge("●", WebhookDelivery.State.DELIVERED.label, "good"),
+    WebhookDelivery.State.FAILED: Badge("⊘", WebhookDelivery.State.FAILED.label, "bad"),
+}
+
+
+def webhook_badge(webhook: Webhook) -> Badge:
+    if webhook.is_paused:
+        return WEBHOOK_BADGES["paused"]
+    return WEBHOOK_BADGES["failing" if webhook.failing_since else "active"]
+
+
+class WebhookTable(PortalTable):
+    first_line = ("state",)
+    second_line: ClassVar[dict[str, Text]] = {"url": ""}
+
+    description = Column(verbose_name=gettext_lazy("Webhook"), empty_values=(), orderable=False)
+    url = Column(verbose_name="URL", orderable=False)
+    state = BadgeColumn(verbose_name=gettext_lazy("State"), empty_values=(), orderable=False)
+    created_at = MomentColumn(verbose_name=gettext_lazy("Created"), orderable=False)
+
+    class Meta:
+        attrs = {"id": "webhooks", "aria-label": gettext_lazy("Webhooks")}
+        empty_text = gettext_lazy("No webhooks yet. A webhook sends what happens here to a program of yours.")
+
+    def row_attributes(self, record: Webhook) -> dict[str, Any]:
+        return {"data-webhook": record.pk}
+
+    def render_description(self, record: Webhook) -> SafeString:
+        return format_html('<a href="{}">{}</a>', address_of("accounts:organization_webhook_detail", record.pk), record)
+
+    def render_url(self, value: str) -> SafeString:
+        return format_html("<code>{}</code>", breakable(value))
+
+    def render_state(self, record: Webhook, column: BadgeColumn) -> SafeString:
+        return column.render(webhook_badge(record))
+
+
+class DeliveryTable(PortalTable):
+    only_wide = ("attempts",)
+    first_line = ("state",)
+    second_line: ClassVar[dict[str, Text]] = {"answer": "", "created_at": "", "again": ""}
+
+    type = Column(verbose_name=gettext_lazy("Event"), orderable=False)
+    state = BadgeColumn(verbose_name=gettext_lazy("State"), orderable=False)
+    answer = Column(verbose_name=gettext_lazy("Answer"), empty_values=(), orderable=False)
+    attempts = Column(verbose_name=gettext_lazy("Attempts"), attrs=NUMERIC, orderable=False)
+    created_at = MomentColumn(verbose_name=gettext_lazy("When"), orderable=False)
+    again = Column(empty_values=(), orderable=False, verbose_name="", attrs={"td": {"class": "row-action"}})
+
+    class Meta:
+        attrs = {"id": "deliveries", "aria-label": gettext_lazy("Deliveries")}
+        empty_text = gettext_lazy("Nothing was sent in the last 30 days.")
+
+    def row_attributes(self, record: WebhookDelivery) -> dict[str, Any]:
+        return {"data-delivery": record.event_id}
+
+    def render_type(self, value: str) -> SafeString:
+        return format_html("<code>{}</code>", breakable(value))
+
+    def render_state(self, record: WebhookDelivery, column: BadgeColumn) -> SafeString:
+        return column.render(DELIVERY_BADGES[record.state])
+
+    def render_answer(self, record: WebhookDelivery) -> str:
+        said = " ".join(filter(None, [str(record.last_status or ""), record.last_error]))
+        if record.state == WebhookDelivery.State.WAITING and record.attempts:
+            next_attempt = gettext("Next attempt %(time)s.") % {"time": relative(record.next_attempt_at)}
+            return f"{said} {next_attempt}"
+        return said or "–"
+
+    def render_again(self, record: WebhookDelivery) -> SafeString | str:
+        if record.state == WebhookDelivery.State.WAITING:
+            return ""
+        return format_html(
+            '<button class="button small" type="submit" form="send-again" formaction="{}">{}</button>',
+            reverse("accounts:organization_webhook_send_again", args=[record.webhook_id, record.event_id]),
+            gettext("Send again"),
+        )

@@ -1,18 +1,37 @@
 from django.urls import path
 
 from accounts.security.views import overview, sessions
-from accounts.views import groups, invitations, mails, people, profile, service_accounts, single_sign_on, suggestions
+from accounts.views import (
+    groups,
+    invitations,
+    mails,
+    notifications,
+    people,
+    profile,
+    service_accounts,
+    single_sign_on,
+    suggestions,
+    webhooks,
+)
 
 app_name = "accounts"
 ACCOUNT = "organization/service-accounts/<id:pk>"
 USER = "organization/users/<id:pk>"
 GROUP = "organization/groups/<id:pk>"
+WEBHOOK = "organization/webhooks/<id:pk>"
 
 urlpatterns = [
     path("profile/", profile.ProfileView.as_view(), name="profile"),
     path("profile/preferences/", profile.PreferencesView.as_view(), name="preferences"),
+    path(
+        "profile/preferences/notifications/",
+        profile.NotificationPreferencesView.as_view(),
+        name="notification_preferences",
+    ),
+    path("profile/notifications/", notifications.NotificationListView.as_view(), name="notification_list"),
+    path("profile/notifications/<id:pk>/read/", notifications.MarkReadView.as_view(), name="notification_read"),
+    path("profile/notifications/read-all/", notifications.MarkAllReadView.as_view(), name="notification_read_all"),
     path("profile/security/", overview.SecurityView.as_view(), name="security"),
-    path("profile/security/expiry-mails/", overview.ExpiryMailsView.as_view(), name="expiry_mails"),
     path("profile/security/sessions/<int:pk>/end/", sessions.SessionEndView.as_view(), name="session_end"),
     path(
         "profile/security/sessions/end-all/",
@@ -79,6 +98,20 @@ urlpatterns = [
         name="organization_single_sign_on_remove",
     ),
     path("organization/mails/", mails.MailListView.as_view(), name="organization_mail_list"),
+    path("organization/webhooks/", webhooks.WebhookListView.as_view(), name="organization_webhook_list"),
+    path("organization/webhooks/new/", webhooks.WebhookAddView.as_view(), name="organization_webhook_add"),
+    path(f"{WEBHOOK}/", webhooks.WebhookDetailView.as_view(), name="organization_webhook_detail"),
+    path(f"{WEBHOOK}/edit/", webhooks.WebhookEditView.as_view(), name="organization_webhook_edit"),
+    path(f"{WEBHOOK}/secret/", webhooks.WebhookSecretView.as_view(), name="organization_webhook_secret"),
+    path(f"{WEBHOOK}/pause/", webhooks.WebhookPauseView.as_view(), name="organization_webhook_pause"),
+    path(f"{WEBHOOK}/resume/", webhooks.WebhookResumeView.as_view(), name="organization_webhook_resume"),
+    path(f"{WEBHOOK}/test/", webhooks.WebhookTestView.as_view(), name="organization_webhook_test"),
+    path(f"{WEBHOOK}/delete/", webhooks.WebhookDeleteView.as_view(), name="organization_webhook_delete"),
+    path(
+        f"{WEBHOOK}/deliveries/<id:event_pk>/send-again/",
+        webhooks.DeliverySendAgainView.as_view(),
+        name="organization_webhook_send_again",
+    ),
     path("organization/groups/", groups.GroupListView.as_view(), name="organization_group_list"),
     path(f"{GROUP}/", groups.GroupDetailView.as_view(), name="organization_group_detail"),
     path(f"{GROUP}/rename/", groups.GroupRenameView.as_view(), name="organization_group_rename"),

@@ -12,6 +12,7 @@ class ActionType(models.TextChoices):
     GROUP = "group", _("Group")
     POLICY = "policy", _("Policy")
     PIPELINE = "pipeline", _("Pipeline")
+    WEBHOOK = "webhook", _("Webhook")
 
 
 class Action(models.TextChoices):
@@ -79,6 +80,12 @@ class Action(models.TextChoices):
     PIPELINE_RESET = "pipeline.reset", _("Pipeline reset")
     PIPELINE_APPROVED = "pipeline.approved", _("Gate approved")
     PIPELINE_REJECTED = "pipeline.rejected", _("Gate rejected")
+    WEBHOOK_CREATED = "webhook.created", _("Webhook created")
+    WEBHOOK_CHANGED = "webhook.changed", _("Webhook changed")
+    WEBHOOK_SECRET_REPLACED = "webhook.secret_replaced", _("Secret of a webhook replaced")
+    WEBHOOK_PAUSED = "webhook.paused", _("Webhook paused")
+    WEBHOOK_RESUMED = "webhook.resumed", _("Webhook resumed")
+    WEBHOOK_DELETED = "webhook.deleted", _("Webhook deleted")
 
     @property
     def type(self) -> ActionType:

@@ -113,8 +113,8 @@ class Batch:
     def add(self, entry: Entry) -> None:
         self.entries += 1
         self.last_id = entry.id
-        at = _moment(entry.at)
-        if at is None or not _can_be_counted(entry):
+        at = moment_of(entry.at)
+        if at is None or not is_readable(entry):
             return
         self.newest_at = max(self.newest_at or at, at)
         key = (entry.token_id, at.date(), entry.ip or "")
@@ -279,7 +279,7 @@ def _as_stored(value: Any) -> Any:
 
 def _next_entries(progress: UsageProgress | None, until: int) -> list[Entry]:
     after = progress.last_id if progress else 0
-    return _read(after + 1, until, READ_AT_ONCE)
+    return entries_between(after + 1, until, READ_AT_ONCE)
 
 
 def _final_until() -> int:
@@ -290,7 +290,7 @@ def _final_until() -> int:
         return 0
 
 
-def _read(first_id: int, last_id: int, limit: int) -> list[Entry]:
+def entries_between(first_id: int, last_id: int, limit: int) -> list[Entry]:
     """The entries in order of ``id``. On SQLite a value may be unreadable; such an entry has no values but its id."""
     try:
         return _select(", ".join(_COLUMNS), first_id, last_id, limit)
@@ -317,14 +317,14 @@ def _select(columns: str, first_id: int, last_id: int, limit: int) -> list[Entry
         return list(map(Entry._make, cursor.fetchall()))
 
 
-def _moment(at: Any) -> datetime | None:
+def moment_of(at: Any) -> datetime | None:
     """The time in UTC, which is what SQLite's driver returns without a zone; ``None`` if it is unreadable."""
     if not isinstance(at, datetime):
         return None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-def _can_be_counted(entry: Entry) -> bool:
+def is_readable(entry: Entry) -> bool:
     """Verifying the log reports other entries: somebody has changed them."""
     ids = (entry.token_id, entry.owner_id or entry.token_id, entry.organization_id or entry.token_id)
     return all(map(_is_stored_uuid, ids)) and (

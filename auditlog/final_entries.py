@@ -7,9 +7,7 @@ and a transaction that started earlier may commit later. Sealing and followers m
 import time
 
 from django.db import connection
-from django.db.models import Max
-
-from auditlog.models import Activity, TokenUse
+from django.db.models import Max, Model
 
 # Open transactions that have written to the table. A transaction takes this lock before its entry gets an id, and
 # releases it after the entry is visible. Transaction ids would not work: an entry can get its id before them.
@@ -29,13 +27,13 @@ class StillWriting(Exception):
         self.processes = processes
 
 
-def final_until(model: type[TokenUse] | type[Activity], *, patience: float) -> int:
+def final_until(model: type[Model], *, patience: float) -> int:
     """Returns the newest id of the log, once every transaction that may hold a lower id has ended.
 
     Waits up to ``patience`` seconds for transactions that were open when the newest id was read, then raises
     ``StillWriting``. Transactions that start to write later get higher ids, so they are not waited for.
     """
-    newest: int = model.objects.aggregate(newest=Max("id"))["newest"] or 0
+    newest: int = model._default_manager.aggregate(newest=Max("id"))["newest"] or 0
     if connection.vendor != "postgresql":
         return newest
     unfinished = _writers(model)
@@ -48,7 +46,7 @@ def final_until(model: type[TokenUse] | type[Activity], *, patience: float) -> i
     return newest
 
 
-def _writers(model: type[TokenUse] | type[Activity]) -> set[tuple[str, int]]:
+def _writers(model: type[Model]) -> set[tuple[str, int]]:
     with connection.cursor() as cursor:
         cursor.execute(_WRITERS, [model._meta.db_table])
         return set(cursor.fetchall())

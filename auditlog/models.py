@@ -231,6 +231,17 @@ class UsageProgress(models.Model):
         return f"Counted up to {self.last_id}"
 
 
+class LogPlace(models.Model):
+    """How far a job has read one of the logs (`log_places.py`). ``started_at``: older entries were never read by it."""
+
+    reader = models.CharField(max_length=40, primary_key=True)
+    last_id = models.BigIntegerField()
+    started_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.reader}: {self.last_id}"
+
+
 class AddressName(models.Model):
     """The host name of an address in the logs, if the operator has them looked up (`address_names.py`).
 

@@ -180,6 +180,15 @@ SINGLE_SIGN_ON = {
 NO_VERSION = {"max_token_lifetime_days": 30, "version": ...}
 
 # By the name of an object. `...` leaves a field out.
+WEBHOOK = "0190a1b2-0000-7000-8000-00000000000c"
+WEBHOOK_FIELDS = {
+    "url": "https://hooks.example.com/portal",
+    "description": "Chat of the team",
+    "events": ["new_network", "leaked", "activity"],
+    "is_paused": False,
+    "paused_at": None,
+    "failing_since": None,
+}
 OBJECTS: dict[str, dict[str, Any]] = {
     "AccessReview": TOKEN_FIELDS,
     "AccessRule": {"id": ENTRY, "user_id": OTHER_PERSON, "user_email": OTHER_EMAIL, "role": "manager"},
@@ -212,7 +221,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     | dict.fromkeys(("unused_tokens_end_after_days", "orphaned_service_tokens_end_after_days"), ...)
     | dict.fromkeys(("max_service_token_lifetime_days", "service_token_creators"), ...)
     | {"max_replacement_overlap_hours": ...},
-    "ChangePreferencesBodyRequest": {"wants_expiry_mails": True},
+    "ChangePreferencesBodyRequest": {"wants_expiry_mails": ..., "notifications": {"first_use": "portal_and_digest"}},
     "ChangeUserBodyRequest": {"site_role": ..., "is_active": False},
     "ChangeSingleSignOnBodyRequest": SINGLE_SIGN_ON | {"client_secret": "secret-of-the-client"},
     "ChangedPolicy": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]},
@@ -270,10 +279,34 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "Me": {"organization": {"id": ENTRY, "name": "Example", "account": "example"}},
     "MeUser": PERSON_FIELDS | {"is_service_account": False},
     "Member": PERSON_FIELDS,
+    "Marked": {"marked": 3},
+    "MarkReadBodyRequest": {"ids": [ENTRY], "until": ...},
+    "Notification": {
+        "id": ENTRY,
+        "kind": "new_network",
+        "is_security": True,
+        "text": "“Nightly build” was used from the network 203.0.113.0/24 for the first time.",
+        "details": {"ip": "203.0.113.17", "network": "203.0.113.0/24"},
+        "read_at": None,
+    },
     "OrganizationMail": {"user_id": PERSON, "state": "waiting"},
     "OrganizationToken": WHOLE_TOKEN_FIELDS | {"owner_is_service_account": False},
     "Pipeline": PIPELINE_FIELDS | {"state": "stopped"},
     "PipelineSummary": PIPELINE_FIELDS | {"state": "stopped", "allowed": ["see", "run"]},
+    "ChangeWebhookBodyRequest": {"description": "Chat of the team"}
+    | dict.fromkeys(("url", "events", "is_paused"), ...),
+    "CreateWebhookBodyRequest": {name: WEBHOOK_FIELDS[name] for name in ("url", "description", "events")},
+    "Delivery": {
+        "id": ENTRY,
+        "type": "notification.leaked",
+        "state": "delivered",
+        "status": 204,
+        "error": "",
+        "next_attempt_at": None,
+    },
+    "SendAgainBodyRequest": {"event_id": ENTRY},
+    "Webhook": WEBHOOK_FIELDS | {"id": WEBHOOK},
+    "WebhookWithSecret": WEBHOOK_FIELDS | {"id": WEBHOOK, "secret": "whsec_plJ3nmyCDGBKInavdOK15jsl"},
     "RejectBodyRequest": {"message": "Wait for the security fix."},
     "RoleRule": ROLE_RULE,
     "RoleRuleRequest": ROLE_RULE,
@@ -380,6 +413,7 @@ IDS: dict[str, Any] = {
     "tokens": TOKEN,
     "users": OTHER_PERSON,
     "me/sessions": SESSION,
+    "webhooks": WEBHOOK,
 }
 
 

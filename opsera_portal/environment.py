@@ -292,13 +292,19 @@ class SigningIn(Group):
 
 
 class HttpSteps(Group):
-    """HTTP steps of pipelines."""
+    """HTTP steps of pipelines, and webhooks."""
 
     STEP_SECRETS_KEYS: FernetKeys = variable(
         _KEYS,
         "Encrypt the secrets of steps; the first one encrypts. Required with several machines. To change "
         "it: put the new key first, restart, run `manage.py reencrypt_step_secrets`, then remove the old "
         "key",
+        unset=_CREATED,
+    )
+    WEBHOOK_SECRETS_KEYS: FernetKeys = variable(
+        _KEYS,
+        "Encrypt the secrets of webhooks; the first one encrypts. Required with several machines. To change "
+        "it: put the new key first and restart, replace the secret of each webhook, and remove the old key after a day",
         unset=_CREATED,
     )
     HTTP_STEP_ALLOWED_NETWORKS: Networks = variable(

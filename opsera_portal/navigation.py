@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from accounts.notifications.reading import COUNTED_UP_TO
 from accounts.roles import Ability
 from accounts.signin.last_person import session_has_ended
 from accounts.signin.single_sign_on.provider import has_organizations
@@ -31,6 +32,7 @@ class Tab:
 
 PROFILE_TABS = [
     Tab(_("Profile"), "accounts:profile"),
+    Tab(_("Notifications"), "accounts:notification_list"),
     Tab(_("Security"), "accounts:security"),
     Tab(_("Access tokens"), "tokens:token_list"),
     Tab(_("Authentication log"), "auditlog:token_use_list"),
@@ -48,6 +50,7 @@ ORGANIZATION_TABS = [
     Tab(_("Policy"), "tokens:organization_policy", Ability.READ_TOKENS),
     Tab(_("Single sign-on"), "accounts:organization_single_sign_on", Ability.MANAGE_ORGANIZATION),
     Tab(_("HTTP steps"), "pipelines:http_steps", Ability.READ_USERS),
+    Tab(_("Webhooks"), "accounts:organization_webhook_list", Ability.MANAGE_ORGANIZATION),
     Tab(_("Mail"), "accounts:organization_mail_list", Ability.MANAGE_ORGANIZATION),
 ]
 
@@ -60,6 +63,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     return {
         "navigation": {
             "is_member": bool(signed_in and signed_in.organization_id),
+            "unread": _unread_of(signed_in),
             "main": partial(main_links, signed_in),
             "profile_tabs": partial(tabs_of, signed_in, PROFILE_TABS),
             "organization_tabs": partial(tabs_of, signed_in, ORGANIZATION_TABS),
@@ -70,6 +74,12 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
             "section": section_of(match.view_name if match else ""),
         }
     }
+
+
+def _unread_of(user: User | None) -> str:
+    """The number beside the bell, which was read together with the person. Empty if there are none."""
+    count: int = getattr(user, "unread_notifications", 0)
+    return f"{COUNTED_UP_TO}+" if count > COUNTED_UP_TO else str(count or "")
 
 
 def main_links(user: User | None) -> list[dict[str, Text]]:

@@ -566,6 +566,12 @@ SPECTACULAR_SETTINGS = {
         "StepStateEnum": "pipelines.run_states.StepState",
         "MailStateEnum": "accounts.api.serializers.UNDELIVERED_STATES",
         "TokenUseOutcomeEnum": "auditlog.models.TokenUse.Outcome",
+        "KindEnum": "pipelines.models.Step.Kind",
+        "NotificationChannelEnum": "accounts.notifications.kinds.Channel",
+        "SecurityChannelEnum": "accounts.notifications.kinds.SECURITY_CHANNEL_CHOICES",
+        "WebhookEventEnum": "accounts.webhooks.events.CHOICES",
+        "DeliveryStateEnum": "accounts.models.WebhookDelivery.State",
+        "NotificationKindEnum": "accounts.notifications.kinds.CHOICES",
         "ActionEnum": "auditlog.actions.Action",
         "ActionTypeEnum": "auditlog.actions.ActionType",
     },
@@ -601,6 +607,7 @@ HTTP_STEP_REFUSED_NETWORKS = env.HTTP_STEP_REFUSED_NETWORKS
 HTTP_STEP_PROXIES = setting_readers.step_proxies("HTTP_STEP_PROXY", is_on=env.HTTP_STEP_PROXY)
 # Keys for the secrets of steps. Without them, one is created and kept in the data directory.
 STEP_SECRETS_KEYS = env.STEP_SECRETS_KEYS
+WEBHOOK_SECRETS_KEYS = env.WEBHOOK_SECRETS_KEYS
 
 # The demo (`serve --demo`)
 

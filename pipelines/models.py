@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from core.badges import Badge
 from core.db.keyset import Keyset
+from core.http import fenced_call
 from core.text import is_printable
 from pipelines import http_step, secret_fields, step_secrets
 from pipelines.access import ItemRole
@@ -293,7 +294,7 @@ class StepDefinition(models.Model):
             return
         errors: dict[str, str] = {}
         for field, check, values in (
-            ("url", http_step.check_url, (self.url,)),
+            ("url", fenced_call.check_url, (self.url,)),
             ("headers", http_step.check_plain_headers, (self.headers,)),
             ("url", secret_fields.check_plain_query, (self.url,)),
             ("body", secret_fields.check_plain_body, (self.headers, self.body)),

@@ -1,6 +1,6 @@
 from accounts import erasure as accounts_erasure
 from core import periodic_jobs
-from tokens import erasure
+from tokens import erasure, use_news
 from tokens.expiry import notices, orphaned, unused
 from tokens.keys import retirement
 
@@ -9,3 +9,4 @@ periodic_jobs.register("signing keys", retirement.retire_unused_job, every=retir
 periodic_jobs.register("unused tokens", unused.end_unused, every=unused.EVERY)
 periodic_jobs.register("orphaned service accounts", orphaned.end_orphaned, every=orphaned.EVERY)
 accounts_erasure.register("tokens", erasure.erase)
+periodic_jobs.register("news of tokens", use_news.tell_of_new_uses, every=use_news.EVERY)

@@ -1,4 +1,8 @@
-"""Mails to the owners of tokens that others ended. `tokens/expiry/notices.py` has those about the end by time."""
+"""Tells people that their tokens were ended, replaced or created, with a mail to those who want one at once.
+`tokens/expiry/notices.py` does it for the end by time.
+
+For a token of a service account, the people who answer for it are told (`accounts/answering.py`).
+"""
 
 import uuid
 from collections import defaultdict
@@ -8,8 +12,9 @@ from typing import Any, NamedTuple
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
-from accounts.answering import people_answering_for
 from accounts.models import User
+from accounts.notifications.kinds import CREATED_FOR_YOU, EXPIRED_EARLY, REPLACED, Kind
+from accounts.notifications.telling import name_of, store, tell
 from auditlog.actions import Action
 from auditlog.models import Activity
 from core.http.public_address import public_url
@@ -18,6 +23,7 @@ from core.mail.messages import mail_from
 from core.models import OutgoingMail
 from core.text import grouped
 from tokens.models import Token
+from tokens.news import news_about, readers_of
 
 # A mail lists at most this many tokens and gives the number of the others, so that it stays small: below 30 KB
 # with usual names. The portal lists all of them.
@@ -38,18 +44,18 @@ class To(NamedTuple):
         return [] if self.reader_id == self.owner_id else [str(self.reader_id)]
 
 
-def put_by_owner(kind: MailKind[...], tokens: Iterable[Token]) -> None:
-    """Puts one mail about all tokens of an owner to each person who answers for them.
+def tell_owners(kind: Kind, mail: MailKind[...], tokens: Iterable[Token]) -> None:
+    """Tells each person about all tokens of an owner for whom they answer, with one mail.
 
-    ``kind`` takes the owner's id, the tokens' ids, and the reader's id if that is another one.
+    ``mail`` takes the owner's id, the tokens' ids, and the reader's id if that is another one.
     """
-    for to, token_ids in _by_reader(tokens).items():
-        kind.put(to.reader_id, str(to.owner_id), token_ids, *to.further)
+    for to, token_ids in _to_mail(kind, tokens).items():
+        mail.put(to.reader_id, str(to.owner_id), token_ids, *to.further)
 
 
 class EarlyEndMails:
-    """One mail to each owner about all of their tokens that one action ends, over any number of transactions. For a
-    service account, one to each person who answers for it.
+    """Tells each owner about their tokens that one action ends, with one mail over any number of transactions. For a
+    service account, tells each person who answers for it.
 
     The mails are written in the transactions that end the tokens. So everyone is told, even if the action is
     interrupted. ``besides``: who ends them, and needs no mail.
@@ -62,7 +68,7 @@ class EarlyEndMails:
     def add(self, ended: Iterable[Token]) -> None:
         """Call it in the transaction that ends these tokens."""
         new: dict[To, list[str]] = {}
-        for to, token_ids in _by_reader(ended, besides=self._besides).items():
+        for to, token_ids in _to_mail(EXPIRED_EARLY, ended, besides=self._besides).items():
             row, earlier = self._put.get(to, (None, []))
             together = [*earlier, *token_ids]
             if row is not None and expired_mail.change(row, *_arguments(to, together)):
@@ -75,15 +81,41 @@ class EarlyEndMails:
             self._put[to] = (row, token_ids)
 
 
-def _by_reader(tokens: Iterable[Token], besides: User | None = None) -> dict[To, list[str]]:
-    listed = list(tokens)
-    readers = people_answering_for({token.owner_id: token.owner for token in listed}.values())
+def _to_mail(kind: Kind, ended: Iterable[Token], besides: User | None = None) -> dict[To, list[str]]:
+    """Stores what people are told. Returns the tokens' ids for those who want a mail at once."""
+    tokens = {token.pk: token for token in ended}
+    readers = readers_of(tokens.values())
+    told = store(
+        news
+        for token in tokens.values()
+        for news in news_about(
+            token,
+            [reader for reader in readers[token.owner_id] if reader != besides],
+            kind,
+            actor=name_of(token.revoked_by),
+            reason=token.revoke_reason,
+        )
+    )
     found: dict[To, list[str]] = defaultdict(list)
-    for token in listed:
-        for reader in readers[token.owner_id]:
-            if besides is None or reader.pk != besides.pk:
-                found[To(reader.pk, token.owner_id)].append(str(token.pk))
+    for reader_id, rows in told.items():
+        for row in rows:
+            if row.token_id is not None:
+                found[To(reader_id, tokens[row.token_id].owner_id)].append(str(row.token_id))
     return found
+
+
+def tell_replaced(old: Token) -> None:
+    """Call it in the transaction that replaces the token."""
+    tell(news_about(old, readers_of([old])[old.owner_id], REPLACED, replaced_by=str(old.replaced_by_id)))
+
+
+def tell_created(token: Token, *, actor: User) -> None:
+    """Tells the owner of a token that someone else created for them. For a service account, tells everyone who answers
+    for it, besides the actor. Call it in the transaction that creates it."""
+    if token.owner_id == actor.pk:
+        return
+    readers = [reader for reader in readers_of([token])[token.owner_id] if reader != actor]
+    tell(news_about(token, readers, CREATED_FOR_YOU, actor=name_of(actor)))
 
 
 def _arguments(to: To, token_ids: Sequence[str]) -> list[Any]:
@@ -100,11 +132,11 @@ def reader_of(owner: User, reader_id: str) -> User | None:
 
 def about(owner: User, reader: User) -> dict[str, Any]:
     """What every mail about tokens needs: whom it greets, the service account that owns the tokens or ``None``, and the
-    page of the tokens."""
+    pages of the tokens and of the preferences."""
+    context = {"person": reader, "account": None, "preferences_url": public_url("accounts:preferences")}
     if not owner.is_service_account:
-        return {"person": reader, "account": None, "tokens_url": public_url("tokens:token_list")}
-    return {
-        "person": reader,
+        return context | {"tokens_url": public_url("tokens:token_list")}
+    return context | {
         "account": owner,
         "is_orphaned": owner.is_orphaned,
         "tokens_url": public_url("tokens:service_account_tokens", owner.pk),

@@ -294,3 +294,24 @@ class Token(models.Model):
         """Saves the use. If several requests come at once, one of them writes."""
         stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=at - LAST_USED_RESOLUTION)
         Token.objects.filter(stale, pk=self.pk).update(last_used_at=at, last_used_ip=ip)
+
+
+class WatchedToken(models.Model):
+    """What is known about the uses of a token, to tell its owner when something happens for the first time.
+
+    `tokens/use_news.py` writes these rows. The token path neither reads nor writes them.
+    """
+
+    token = models.OneToOneField(Token, on_delete=models.CASCADE, primary_key=True, related_name="watched")
+    was_used = models.BooleanField(default=False)
+    was_refused = models.BooleanField(default=False)
+    is_told_in_use_after_end = models.BooleanField(default=False)
+    networks = models.JSONField(default=list)
+    # Refusals in the hour (UTC) of the latest one.
+    refused_hour = models.DateTimeField(null=True)
+    refused_in_hour = models.PositiveIntegerField(default=0)
+
+    objects: ClassVar[models.Manager["WatchedToken"]]
+
+    def __str__(self) -> str:
+        return str(self.token_id)

@@ -34,6 +34,8 @@ _LEFT_OUT = {
     "deprovisioned_at",
     "erased_at",
     "max_replacement_overlap_hours",
+    "notification_choices",
+    "expiry_mails_of_previous_release",
 }
 _TOKEN_FIELDS, _USER_FIELDS, _ORGANIZATION_FIELDS = (
     [field for field in model._meta.concrete_fields if field.attname not in _LEFT_OUT]

@@ -19,6 +19,7 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import MOST_OVERLAP_HOURS, Organization, User
+from accounts.notifications.kinds import REPLACED_TOKEN_REUSED
 from accounts.privileges import Privilege, require_proof
 from auditlog.actions import Action
 from auditlog.record import record
@@ -28,7 +29,7 @@ from core.http.request_context import person_of
 from core.text import Text, grouped
 from tokens.keys.ring import signing_lock
 from tokens.lifetimes import now_in_seconds, same_lifetime
-from tokens.mails import put_by_owner, reuse_mail
+from tokens.mails import reuse_mail, tell_owners, tell_replaced
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
 from tokens.services import (
@@ -148,7 +149,7 @@ def end_family(token: Token, *, request: HttpRequest) -> list[Token]:
             reused=str(token.pk),
         )
         if ended:
-            put_by_owner(reuse_mail, ended)
+            tell_owners(REPLACED_TOKEN_REUSED, reuse_mail, ended)
     for each in ended:
         if each.pk == token.pk:
             token.revoked_at = each.revoked_at
@@ -207,6 +208,9 @@ def _replace(
             replaced_by=str(new.pk),
             works_until=works_until,
         )
+        if reason is not ROTATED:
+            # A script can do it every hour. The activity log has each time.
+            tell_replaced(old)
         if not overlap_hours:
             end_tokens([old.pk], action=Action.TOKEN_REVOKED, ended_by=actor, reason=str(reason), request=request)
     return new

@@ -34,7 +34,7 @@ from tokens import seen as fingerprints
 from tokens.descriptions import clean_description
 from tokens.keys.ring import signing_lock
 from tokens.lifetimes import check_expiry, check_start, now_in_seconds
-from tokens.mails import EarlyEndMails
+from tokens.mails import EarlyEndMails, tell_created
 from tokens.models import Token
 from tokens.names import clean_name, name_key, numbered
 from tokens.pipeline_choice import check_choice, limit_token
@@ -235,6 +235,8 @@ def _issue(
                 **({"replaces": str(replaces.pk)} if replaces else {}),
                 **({"owner": holder.email} if owner is not None else {}),
             )
+            if replaces is None:
+                tell_created(token, actor=actor)
     except IntegrityError:
         if Token.objects.owned_by(owner or actor).filter(live_name_key=key).exists():
             raise NameTaken(NAME_TAKEN if owner is None else NAME_TAKEN_THERE) from None

@@ -6,7 +6,9 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.models import Group, User, UserState
+from accounts.models import Group, Notification, User, UserState
+from accounts.notifications import kinds
+from accounts.notifications.texts import sentence_of
 from accounts.roles import SiteRole
 from core.api.serializers import BoundedListField, FlagField, IdField, NameField, StrictSerializer
 from core.mail.kinds import label_of
@@ -192,21 +194,57 @@ class ChangeGroupBody(StrictSerializer):
         return attrs
 
 
+def _channel_fields(**options: Any) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+    return {
+        kind.id: serializers.ChoiceField(
+            choices=[(channel.value, channel.label) for channel in kind.channels],
+            help_text=f"{kind.label}. By default `{kind.default.value}`.",
+            **options,
+        )
+        for kind in kinds.KINDS
+    }
+
+
+class NotificationChannelsSerializer(serializers.Serializer[Any]):
+    """Where a person is told about each kind of event."""
+
+    def get_fields(self) -> dict[str, Any]:
+        return _channel_fields()
+
+
+class NotificationChannelsBody(StrictSerializer):
+    """Kinds that are left out stay as they are. Those about security always stay in the portal."""
+
+    def get_fields(self) -> dict[str, Any]:
+        return _channel_fields(required=False)
+
+
 class PreferencesSerializer(serializers.ModelSerializer[User]):
     """A person's own preferences."""
 
+    wants_expiry_mails = serializers.BooleanField(
+        read_only=True, help_text="Whether `notifications.end_near` has a mail, at once or daily."
+    )
+    notifications = serializers.SerializerMethodField()
+
     class Meta:
         model = User
-        fields = ["wants_expiry_mails", "language", "time_zone"]
+        fields = ["wants_expiry_mails", "language", "time_zone", "notifications"]
         read_only_fields = fields
+
+    @extend_schema_field(NotificationChannelsSerializer)
+    def get_notifications(self, person: User) -> dict[str, str]:
+        return {kind.id: kinds.channel_for(person.notification_choices, kind).value for kind in kinds.KINDS}
 
 
 class ChangePreferencesBody(StrictSerializer):
     together = {"minProperties": 1}
 
     wants_expiry_mails = FlagField(
-        required=False, help_text="Mails 30, 7 and 1 days before a token expires, and after it has expired."
+        required=False,
+        help_text="Adds a mail to `notifications.end_near`, or removes it. Send either this or `end_near`.",
     )
+    notifications = NotificationChannelsBody(required=False)
     language = serializers.ChoiceField(
         choices=[("", "As the browser asks"), *settings.LANGUAGES],
         required=False,
@@ -222,3 +260,43 @@ class ChangePreferencesBody(StrictSerializer):
         if not attrs:
             raise serializers.ValidationError("Give at least one preference.")
         return attrs
+
+
+class NotificationSerializer(serializers.ModelSerializer[Notification]):
+    """Something that a person was told."""
+
+    id = serializers.UUIDField(source="public_id", read_only=True)
+    kind = serializers.ChoiceField(choices=kinds.CHOICES, read_only=True)
+    is_security = serializers.SerializerMethodField()
+    text = serializers.SerializerMethodField(help_text="What happened, in a sentence.")
+    details = serializers.JSONField(read_only=True, help_text="What the text says, by name. Each kind has its own.")
+
+    class Meta:
+        model = Notification
+        fields = ["id", "at", "kind", "is_security", "text", "token_id", "token_name", "details", "read_at"]
+
+    def get_is_security(self, row: Notification) -> bool:
+        return row.kind in kinds.BY_ID and kinds.BY_ID[row.kind].is_security
+
+    def get_text(self, row: Notification) -> str:
+        return sentence_of(row)
+
+
+class MarkReadBody(StrictSerializer):
+    """Send either `ids` or `until`."""
+
+    together = {"minProperties": 1, "maxProperties": 1}
+
+    ids = BoundedListField(
+        child=IdField(), required=False, min_length=1, max_length=1000, help_text="Ids of notifications."
+    )
+    until = IdField(required=False, help_text="The id of a notification: it and all older ones are marked.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if len(attrs) != 1:
+            raise serializers.ValidationError("Give either `ids` or `until`.")
+        return attrs
+
+
+class MarkedSerializer(serializers.Serializer[Any]):
+    marked = serializers.IntegerField(help_text="How many of them were unread.")

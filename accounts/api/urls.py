@@ -2,7 +2,15 @@ from django.urls import path
 
 from accounts.api.provider_views import SingleSignOnViewSet
 from accounts.api.service_accounts import ServiceAccountViewSet
-from accounts.api.views import GroupViewSet, MailViewSet, PreferencesViewSet, SessionViewSet, UserViewSet
+from accounts.api.views import (
+    GroupViewSet,
+    MailViewSet,
+    NotificationViewSet,
+    PreferencesViewSet,
+    SessionViewSet,
+    UserViewSet,
+)
+from accounts.api.webhook_views import DeliveryViewSet, WebhookViewSet
 
 app_name = "accounts_api"
 urlpatterns = [
@@ -14,6 +22,8 @@ urlpatterns = [
         PreferencesViewSet.as_view({"get": "retrieve", "patch": "partial_update"}),
         name="preferences",
     ),
+    path("me/notifications", NotificationViewSet.as_view({"get": "list"}), name="notification_list"),
+    path("me/notifications/read", NotificationViewSet.as_view({"post": "mark_read"}), name="notification_read"),
     path("users", UserViewSet.as_view({"get": "list", "post": "create"}), name="user_list"),
     path("users/<id:pk>", UserViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="user_detail"),
     path("users/<id:pk>/invitation", UserViewSet.as_view({"post": "invitation"}), name="user_invitation"),
@@ -49,6 +59,16 @@ urlpatterns = [
         ServiceAccountViewSet.as_view({"post": "deactivate"}),
         name="service_account_deactivate",
     ),
+    path("webhooks", WebhookViewSet.as_view({"get": "list", "post": "create"}), name="webhook_list"),
+    path(
+        "webhooks/<id:pk>",
+        WebhookViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        name="webhook_detail",
+    ),
+    path("webhooks/<id:pk>/secret", WebhookViewSet.as_view({"post": "secret"}), name="webhook_secret"),
+    path("webhooks/<id:pk>/test", WebhookViewSet.as_view({"post": "test"}), name="webhook_test"),
+    path("webhooks/<id:pk>/send-again", WebhookViewSet.as_view({"post": "send_again"}), name="webhook_send_again"),
+    path("webhooks/<id:pk>/deliveries", DeliveryViewSet.as_view({"get": "list"}), name="webhook_delivery_list"),
     path("groups", GroupViewSet.as_view({"get": "list", "post": "create"}), name="group_list"),
     path(
         "groups/<id:pk>",

@@ -24,13 +24,17 @@ from accounts.api.serializers import (
     GroupDetailSerializer,
     GroupSerializer,
     InviteUserBody,
+    MarkedSerializer,
+    MarkReadBody,
+    NotificationSerializer,
     OrganizationMailSerializer,
     PreferencesSerializer,
     SessionSerializer,
     UserSerializer,
 )
-from accounts.filters import GroupFilter, UserFilter
-from accounts.models import Group, User
+from accounts.filters import GroupFilter, NotificationFilter, UserFilter
+from accounts.models import NEWEST_NOTIFICATIONS_FIRST, Group, Notification, User
+from accounts.notifications import reading
 from accounts.privileges import Privilege
 from accounts.querysets import undelivered_mails_readable_by
 from accounts.roles import Ability
@@ -275,7 +279,7 @@ class PreferencesViewSet(ApiViewSet):
 
     @extend_schema(operation_id="preferences", responses=PreferencesSerializer)
     def retrieve(self, request: Request) -> Response:
-        """Which mails I get, and the language and the time zone of pages and mails."""
+        """What I am told and where, and the language and the time zone of pages and mails."""
         return Response(PreferencesSerializer(self.person).data)
 
     @extend_schema(operation_id="preferences_change", request=ChangePreferencesBody, responses=PreferencesSerializer)
@@ -284,6 +288,35 @@ class PreferencesViewSet(ApiViewSet):
         body = self.read_body(ChangePreferencesBody)
         person = services.set_preferences(actor=self.person, request=request._request, **body)
         return Response(PreferencesSerializer(person).data)
+
+
+class NotificationViewSet(ApiViewSet):
+    """My own notifications, as on the page."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation(_("List my notifications"), READ_API, only_reads=True),
+        # Closed to tokens: a thief could hide what warns the owner.
+        "mark_read": Operation(_("Mark my notifications as read")),
+    }
+    serializer_class = NotificationSerializer
+    filterset_class = NotificationFilter
+    pagination_class = KeysetPagination
+    keyset = NEWEST_NOTIFICATIONS_FIRST
+
+    def get_queryset(self) -> QuerySet[Notification]:
+        return Notification.objects.of(self.person)
+
+    @extend_schema(operation_id="notification_list")
+    def list(self, request: Request) -> Response:
+        """What I was told in the portal, newest first."""
+        return self.page_of(self.get_queryset())
+
+    @extend_schema(operation_id="notification_mark_read", request=MarkReadBody, responses=MarkedSerializer)
+    def mark_read(self, request: Request) -> Response:
+        """Marks these as read, or one and all older ones."""
+        body = self.read_body(MarkReadBody)
+        mark = reading.mark_read_until if "until" in body else reading.mark_read
+        return Response({"marked": mark(actor=self.person, **body)})
 
 
 def found_all(rows: QuerySet[Any], ids: Sequence[UUID], field: str) -> Sequence[Any]:

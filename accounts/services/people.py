@@ -14,6 +14,8 @@ from django.views.decorators.debug import sensitive_variables
 from accounts import seen as fingerprints
 from accounts.mails import email_change_mail, invitation_mail, password_changed_mail
 from accounts.models import Group, Organization, User, UserState
+from accounts.notifications.kinds import BY_ID, END_NEAR, ROLE_CHANGED, channel_for
+from accounts.notifications.telling import News, name_of, tell
 from accounts.privileges import Privilege, privileges_for, require_proof
 from accounts.roles import Ability, SiteRole
 from accounts.security import sessions, two_factor
@@ -30,7 +32,9 @@ from accounts.services.service_accounts import note_orphans
 from accounts.signin.single_sign_on.provider import providers_for
 from auditlog.actions import Action
 from auditlog.models import Activity
+from auditlog.open_use import token_in_use
 from auditlog.record import record, record_each
+from core.api.problems import ClosedToTokens
 from core.db.locks import lock
 from core.errors import DomainError, NotAllowed
 from core.reading import time_zones
@@ -254,7 +258,7 @@ def change_user(
             if before.is_active != after.is_active and after.organization_id is not None:
                 note_orphans([after.organization_id])
         for action, details in _entries(before, after):
-            _notify(after, record(actor=actor, action=action, target=after, request=request, **details))
+            _notify(actor, after, record(actor=actor, action=action, target=after, request=request, **details))
     return after
 
 
@@ -288,20 +292,46 @@ def reset_two_factor_on_the_machine(*, user: User) -> None:
 
 
 def set_preferences(*, actor: User, request: HttpRequest | None = None, **wanted: Any) -> User:
-    """Changes the person's own ``wants_expiry_mails``, ``language`` and ``time_zone``: those that are given.
+    """Changes the person's own ``language``, ``time_zone`` and ``notifications``: those that are given.
 
-    It applies from the next page and the next mail on. Raises ``ValidationError`` for an unknown language or time zone.
+    ``notifications`` has the ids of kinds, each with a channel. ``wants_expiry_mails`` is the older way to choose about
+    the mails of one kind. It applies from the next page and the next mail on. Raises ``ValidationError`` for an unknown
+    language, time zone, kind or channel, and ``ClosedToTokens``: a thief could switch off what warns the owner.
     """
+    if token_in_use(request) is not None:
+        raise ClosedToTokens("Tokens can't change preferences, whatever their scopes. Sign in to the portal.")
     check_preferences(wanted)
     with transaction.atomic():
         person = lock(User.objects.people(), actor.pk)
-        changed = {name: value for name, value in wanted.items() if getattr(person, name) != value}
+        fields = {name: value for name, value in wanted.items() if name in {"language", "time_zone"}}
+        channels = _changed_channels(person, wanted)
+        changed = {name: value for name, value in fields.items() if getattr(person, name) != value}
+        details = changed | ({"notifications": channels} if channels else {})
+        if channels:
+            changed["notification_choices"] = {**_stored_channels(person), **channels}
         if changed:
             User.objects.filter(pk=person.pk).update(**changed)
-            record(actor=actor, action=Action.USER_PREFERENCES_CHANGED, target=actor, request=request, **changed)
-    for name, value in wanted.items():
+            record(actor=actor, action=Action.USER_PREFERENCES_CHANGED, target=actor, request=request, **details)
+    for name, value in {**fields, "notification_choices": person.notification_choices, **changed}.items():
         setattr(actor, name, value)
     return actor
+
+
+def _changed_channels(person: User, wanted: Mapping[str, Any]) -> dict[str, str]:
+    """The channels that differ from the person's present ones, by kind."""
+    channels: dict[str, str] = dict(wanted.get("notifications", {}))
+    if "wants_expiry_mails" in wanted:
+        present = channel_for(person.notification_choices, END_NEAR)
+        channels[END_NEAR.id] = present.with_mail(wanted["wants_expiry_mails"]).value
+    return {
+        kind_id: str(channel)
+        for kind_id, channel in channels.items()
+        if channel_for(person.notification_choices, BY_ID[kind_id]) != channel
+    }
+
+
+def _stored_channels(person: User) -> dict[str, Any]:
+    return person.notification_choices if isinstance(person.notification_choices, dict) else {}
 
 
 def take_from_browser(*, actor: User, time_zone: str, language: str) -> None:
@@ -325,6 +355,11 @@ def check_preferences(wanted: Mapping[str, Any]) -> None:
         raise ValidationError({"language": [gettext("The portal doesn't speak this language.")]})
     if "time_zone" in wanted and wanted["time_zone"] not in time_zones():
         raise ValidationError({"time_zone": [gettext("Choose a time zone of the list, such as Europe/Berlin.")]})
+    for kind_id, channel in wanted.get("notifications", {}).items():
+        if kind_id not in BY_ID or channel not in BY_ID[kind_id].channels:
+            raise ValidationError({"notifications": [gettext("Choose a channel that this kind has.")]})
+    if "wants_expiry_mails" in wanted and END_NEAR.id in wanted.get("notifications", {}):
+        raise ValidationError({"wants_expiry_mails": [gettext("Give either this or the channel of end_near.")]})
 
 
 def check_administrator_stays(before: User, *, is_active: bool, site_role: str) -> None:
@@ -438,8 +473,11 @@ def _end_sessions_after(before: User, after: User, request: HttpRequest | None) 
         follow_email(after)
 
 
-def _notify(user: User, entry: Activity) -> None:
-    """Tells a person by mail that somebody changed their password or their address; the latter at the old address."""
+def _notify(actor: User, user: User, entry: Activity) -> None:
+    """Tells a person that somebody changed their role, password or address; the last one at the old address."""
+    if entry.action == Action.USER_ROLE_CHANGED and actor.pk != user.pk:
+        details = {"actor": name_of(actor), **entry.details}
+        tell([News(ROLE_CHANGED, user.pk, str(entry.public_id), details=details)])
     mails = {Action.PASSWORD_CHANGED: password_changed_mail, Action.EMAIL_CHANGED: email_change_mail}
     if mail := mails.get(Action(entry.action)):
         mail.put(user.pk, entry.pk)

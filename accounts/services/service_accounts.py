@@ -65,7 +65,7 @@ def create_service_account(
     with transaction.atomic():
         person = allowed(actor, Ability.MANAGE_ORGANIZATION)
         home = person.own_organization
-        user = User(organization=home, is_service_account=True, joined_at=timezone.now(), wants_expiry_mails=True)
+        user = User(organization=home, is_service_account=True, joined_at=timezone.now())
         user.set_unusable_password()
         _take(user, name=name, site_role=site_role)
         chosen = _checked_responsible(home.pk, responsible)

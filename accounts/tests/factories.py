@@ -1,5 +1,6 @@
 """Factories for organizations, people and groups."""
 
+import uuid
 from functools import lru_cache
 
 import factory
@@ -7,8 +8,9 @@ from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 from factory.django import DjangoModelFactory, Password
 
-from accounts.models import Group, Organization, ServiceAccount, User
+from accounts.models import Group, Organization, ServiceAccount, User, Webhook
 from accounts.roles import SiteRole
+from accounts.webhooks import signatures
 
 PASSWORD = "correct horse battery staple"
 
@@ -71,3 +73,15 @@ class ServiceAccountFactory(UserFactory):
         row.responsible.set(people or [])
         self.orphaned_at = None if people else timezone.now()
         self.save(update_fields=["orphaned_at"])
+
+
+class WebhookFactory(DjangoModelFactory):
+    class Meta:
+        model = Webhook
+
+    organization = factory.SubFactory(OrganizationFactory)
+    url = "https://hooks.example.com/portal"
+    description = factory.Sequence(lambda n: f"Webhook {n}")
+    events = "leaked activity"
+    secret = factory.LazyAttribute(lambda webhook: signatures.seal(signatures.new_secret(), webhook.id))
+    id = factory.LazyFunction(uuid.uuid4)

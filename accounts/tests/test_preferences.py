@@ -1,4 +1,4 @@
-"""A person's own preferences: mails about their expiring tokens."""
+"""A person's own preferences: notifications, language and time zone."""
 
 import re
 from collections import defaultdict
@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone, translation
 
 from accounts import services
+from accounts.notifications.kinds import KINDS
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.factors import add_app, code_of
 from auditlog.models import Activity
@@ -32,14 +33,53 @@ def wants_mails(person):
 
 def test_mails_are_on_by_default_and_can_be_switched_off(api, owner):
     api.force_login(owner)
-    assert api.get(PREFERENCES).json() == {"wants_expiry_mails": True, "language": "", "time_zone": ""}
+    before = api.get(PREFERENCES).json()
+    channels = before.pop("notifications")
+    assert before == {"wants_expiry_mails": True, "language": "", "time_zone": ""}
+    assert channels == {kind.id: kind.default for kind in KINDS}
 
     answer = api.patch(PREFERENCES, {"wants_expiry_mails": False})
 
-    assert (
-        answer.json() == api.get(PREFERENCES).json() == {"wants_expiry_mails": False, "language": "", "time_zone": ""}
-    )
+    after = {**before, "wants_expiry_mails": False, "notifications": {**channels, "end_near": "portal"}}
+    assert answer.json() == api.get(PREFERENCES).json() == after
     assert not wants_mails(owner)
+
+
+def test_channel_of_each_kind_is_chosen_on_the_page_and_by_api(api, client, owner):
+    for browser in (api, client):
+        browser.force_login(owner)
+    page = "/profile/preferences/notifications/"
+    chosen = {kind.id: kind.default.value for kind in KINDS} | {"first_use": "off", "leaked": "portal_and_digest"}
+
+    assert client.post(page, chosen).url == "/profile/preferences/"
+    assert api.get(PREFERENCES).json()["notifications"] == chosen
+    answer = api.patch(PREFERENCES, {"notifications": {"end_near": "digest", "leaked": "portal"}})
+
+    assert answer.json()["notifications"] == {**chosen, "end_near": "digest", "leaked": "portal"}
+    assert answer.json()["wants_expiry_mails"] is True
+    assert 'value="digest" selected' in client.get("/profile/preferences/").text
+    changes = Activity.objects.filter(action="user.preferences_changed")
+    logged = changes.order_by("id").values_list("details", flat=True)
+    assert list(logged) == [
+        {"notifications": {"first_use": "off", "leaked": "portal_and_digest"}},
+        {"notifications": {"end_near": "digest", "leaked": "portal"}},
+    ]
+    # Security stays in the portal, and nothing else is changed.
+    wrong = client.post(page, {**chosen, "leaked": "mail"})
+    assert (wrong.status_code, list(wrong.context["notification_form"].errors)) == (400, ["leaked"])
+    for body in (
+        {"leaked": "off"},
+        {"leaked": "mail"},
+        {"first_use": "loud"},
+        {"first_use": None},
+        {"unknown": "off"},
+        [],
+        "off",
+    ):
+        assert api.patch(PREFERENCES, {"notifications": body, "language": "de"}).status_code == 400
+    both = {"wants_expiry_mails": True, "notifications": {"end_near": "off"}}
+    assert list(api.patch(PREFERENCES, both).json()["errors"]) == ["wants_expiry_mails"]
+    assert shown_to(owner) == ("", "")
 
 
 def test_person_changes_only_their_own_preference(api, owner, member):
@@ -73,7 +113,7 @@ def test_changed_preference_is_logged_once(owner):
 
     entry = Activity.objects.get()
     assert (entry.actor, entry.target_id, entry.action) == (owner, str(owner.pk), "user.preferences_changed")
-    assert entry.details == {"wants_expiry_mails": False}
+    assert entry.details == {"notifications": {"end_near": "portal"}}
 
 
 def shown_to(person):
@@ -109,7 +149,7 @@ def test_language_and_time_zone_are_saved_by_api(api, owner):
 
     answer = api.patch(PREFERENCES, {"language": "pl", "time_zone": "Asia/Calcutta"})
 
-    assert answer.json() == {"wants_expiry_mails": True, "language": "pl", "time_zone": "Asia/Calcutta"}
+    assert (answer.json()["language"], answer.json()["time_zone"]) == ("pl", "Asia/Calcutta")
     assert shown_to(owner) == ("pl", "Asia/Calcutta")
 
 

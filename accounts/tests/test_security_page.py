@@ -10,7 +10,6 @@ from django.utils import timezone
 from accounts.tests.factories import PASSWORD, OperatorFactory
 
 PAGE = "/profile/security/"
-MAILS = "/profile/security/expiry-mails/"
 
 
 def text(client):
@@ -22,8 +21,9 @@ def test_page_links_to_everything_that_can_be_changed(client, owner):
 
     page = text(client)
 
-    for address in ("password/", "email/", "sessions/", "two-factor/", "expiry-mails/"):
+    for address in ("password/", "email/", "sessions/", "two-factor/"):
         assert f'"{PAGE}{address}"' in page
+    assert 'href="/profile/preferences/#notifications"' in page
     assert owner.email in page
 
 
@@ -55,26 +55,13 @@ def test_page_counts_my_sessions(client, owner):
     assert "You are signed in in 2 browsers" in text(client)
 
 
-@pytest.mark.parametrize(("form", "wanted"), [({}, False), ({"wants_expiry_mails": "on"}, True)])
-def test_mails_about_expiring_tokens_can_be_switched_on_and_off(client, owner, form, wanted):
-    owner.wants_expiry_mails = not wanted
-    owner.save()
-    client.force_login(owner)
-
-    assert client.post(MAILS, form).url == PAGE
-
-    owner.refresh_from_db()
-    assert owner.wants_expiry_mails == wanted
-    assert ("checked" in text(client).partition('name="wants_expiry_mails"')[2].partition(">")[0]) == wanted
-
-
 @pytest.mark.django_db
 def test_operator_sees_no_tabs_or_settings_of_members(client):
     client.force_login(OperatorFactory())
 
     page = text(client)
 
-    assert MAILS not in page
+    assert "choose-notifications" not in page
     assert 'class="tabs"' not in page
 
 
@@ -85,7 +72,7 @@ def test_security_pages_are_not_cached(client, owner, address):
     assert client.get(PAGE + address).headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("address", ["password/", "email/", "expiry-mails/", "sessions/1/end/", "sessions/end-all/"])
+@pytest.mark.parametrize("address", ["password/", "email/", "sessions/1/end/", "sessions/end-all/"])
 def test_other_sites_cannot_send_these_forms(owner, address):
     client = Client(enforce_csrf_checks=True)
     client.force_login(owner)

@@ -154,7 +154,7 @@ def test_change_keeps_fields_that_were_changed_meanwhile(administrator, owner):
     form = User.objects.get(pk=owner.pk)
     owner.set_password("chosen meanwhile by Olga")
     owner.site_role = SiteRole.GUEST
-    owner.wants_expiry_mails = False
+    owner.notification_choices = {"end_near": "off"}
     owner.save()
     save(administrator, form, name="Olga New")
 

@@ -5,13 +5,13 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.translation import get_language_from_request, gettext
 from django.views.generic import FormView, TemplateView
 
 from accounts import services
-from accounts.forms import PreferencesForm
+from accounts.forms import NotificationPreferencesForm, PreferencesForm
 from accounts.roles import Ability
 from accounts.security import sessions
 from core.http.request_context import person_of
@@ -45,7 +45,7 @@ class ProfileView(SectionMixin, MemberPageMixin, TemplateView):
 
 
 class PreferencesView(LoginRequiredMixin, SectionMixin, FormView[PreferencesForm]):
-    """The language and the time zone of pages and mails."""
+    """The language and the time zone of pages and mails, and for members where they are told what."""
 
     template_name = "accounts/preferences.html"
     form_class = PreferencesForm
@@ -56,6 +56,13 @@ class PreferencesView(LoginRequiredMixin, SectionMixin, FormView[PreferencesForm
         person = person_of(self.request)
         return {"language": person.language, "time_zone": person.time_zone or "UTC"}
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        person = person_of(self.request)
+        notification_form = kwargs.pop("notification_form", None) or NotificationPreferencesForm(person=person)
+        return super().get_context_data(
+            notification_form=notification_form if person.organization_id else None, **kwargs
+        )
+
     def form_invalid(self, form: PreferencesForm) -> HttpResponse:
         return self.render_to_response(self.get_context_data(form=form), status=400)
 
@@ -63,4 +70,20 @@ class PreferencesView(LoginRequiredMixin, SectionMixin, FormView[PreferencesForm
         person = services.set_preferences(actor=person_of(self.request), request=self.request, **form.cleaned_data)
         with reading_as(person.language or get_language_from_request(self.request), person.time_zone):
             messages.success(self.request, gettext("Your language and your time zone were saved."))
+        return redirect("accounts:preferences")
+
+
+class NotificationPreferencesView(MemberPageMixin, PreferencesView):
+    """Saves where the person is told what."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        form = NotificationPreferencesForm(request.POST, person=self.person)
+        if not form.is_valid():
+            unsaved = PreferencesForm(initial=self.get_initial())
+            context = self.get_context_data(form=unsaved, notification_form=form)
+            return self.render_to_response(context, status=400)
+        services.set_preferences(actor=self.person, request=request, notifications=form.cleaned_data)
+        messages.success(request, gettext("Your notifications were saved."))
         return redirect("accounts:preferences")

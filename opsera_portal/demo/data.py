@@ -18,7 +18,7 @@ from accounts.roles import SiteRole
 from accounts.services import create_service_account, note_orphans
 from core.api import scopes
 from core.files import private_opener
-from opsera_portal.demo import echo
+from opsera_portal.demo import echo, told
 from opsera_portal.demo.history import create_history
 from pipelines import step_secrets
 from pipelines.access import ItemRole
@@ -164,6 +164,7 @@ def seed(*, echo_port: int) -> dict[str, str]:
         if not Organization.objects.filter(slug="other").exists():
             created |= _create_other(echo_port)
         _set_port_of_steps(echo_port)
+        told.set_port(echo_port)
     return created
 
 
@@ -212,6 +213,8 @@ def _create_demo(echo_port: int) -> dict[str, str]:
         for described in PIPELINES
     }
     create_history(people, pipelines)
+    told.tell(people)
+    told.add_webhook(people["admin"], echo_port)
     for described in PIPELINES:
         pipeline = pipelines[described.name]
         for subject, role in described.rules:

@@ -4,9 +4,18 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.models import Group, Organization, OrganizationProvider, ServiceAccount, User
+from accounts.models import (
+    Group,
+    Notification,
+    Organization,
+    OrganizationProvider,
+    ServiceAccount,
+    User,
+    Webhook,
+    WebhookDelivery,
+)
 from accounts.roles import SiteRole
-from accounts.tests.factories import GroupFactory, ServiceAccountFactory
+from accounts.tests.factories import GroupFactory, ServiceAccountFactory, WebhookFactory
 from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from auditlog.record import record
@@ -21,6 +30,9 @@ MODELS = {
     "user": User,
     "service_account": ServiceAccount,
     "group": Group,
+    "notification": Notification,
+    "webhook": Webhook,
+    "delivery": WebhookDelivery,
     "token": Token,
     "token_use": TokenUse,
     "activity": Activity,
@@ -47,6 +59,7 @@ def rows_of(person, name):
     StepFactory(pipeline=pipeline, name=f"{name} step")
     group = GroupFactory(organization=person.organization, name=f"{name} group")
     group.members.add(person)
+    webhook = WebhookFactory(organization=person.organization, description=f"{name} webhook")
     return {
         "organization": person.organization,
         "user": person,
@@ -54,6 +67,13 @@ def rows_of(person, name):
             organization=person.organization, name=f"{name} account", responsible=[person]
         ).service_account,
         "group": group,
+        "notification": Notification.objects.create(
+            person=person, kind="first_use", once=str(token.pk), token_name=f"{name} told"
+        ),
+        "webhook": webhook,
+        "delivery": WebhookDelivery.objects.create(
+            webhook=webhook, event_id=token.pk, type="test", payload="{}", expires_at=timezone.now()
+        ),
         "token": token,
         "token_use": TokenUse.objects.get(owner=person),
         "activity": record(actor=person, action=Action.TOKEN_ISSUED, target=token),

@@ -300,6 +300,7 @@ STATES = [
     # Profile
     State("Profile", "page", ("user", "admin"), at("/profile/")),
     State("Profile", "preferences", ("user",), at("/profile/preferences/")),
+    State("Profile", "notifications", ("user",), at("/profile/notifications/")),
     State("Profile", "security", ("user", TWO_FACTOR), at("/profile/security/")),
     State("Profile", "password", ("user",), at("/profile/security/password/")),
     State(
@@ -325,6 +326,9 @@ STATES = [
     State("Two-factor", "recovery codes", (TWO_FACTOR,), recovery_codes),
     State("Two-factor", "recovery codes, opened again", (TWO_FACTOR,), at("/profile/security/recovery-codes/")),
     # Organization
+    State("Organization", "webhooks", ("admin",), at("/organization/webhooks/")),
+    State("Organization", "webhook", ("admin",), below("/organization/webhooks/", "Echo")),
+    State("Organization", "add a webhook", ("admin",), at("/organization/webhooks/new/")),
     State("Organization", "users", OF_ORGANIZATION, at("/organization/users/")),
     State("Organization", "user", OF_ORGANIZATION, below("/organization/users/", "Uma Patel")),
     State("Organization", "invited user", ("admin",), below("/organization/users/", "Ines Vogel")),

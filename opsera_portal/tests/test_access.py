@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.utils import timezone
 
+from accounts.models import Notification, WebhookDelivery
 from accounts.roles import SiteRole
 from accounts.scim import schemas
 from accounts.security.session_store import SessionStore, digest_of
@@ -27,6 +28,7 @@ from accounts.tests.factories import (
     OrganizationFactory,
     ServiceAccountFactory,
     UserFactory,
+    WebhookFactory,
 )
 from accounts.tests.factors import add_passkey
 from auditlog.actions import Action
@@ -119,6 +121,20 @@ GET  /organization/http-steps/ ok    ok    ok    ok    ok    ok    ok    ok    a
 GET  /organization/policy/ no    no    no    no    ok    ok    ok    ok    admin in
 POST /organization/policy/ no    no    no    no    bad   no    no    bad   admin in
 POST /organization/policy/save/ no    no    no    no    bad   no    no    bad   admin in
+GET  /organization/webhooks/ no no no no ok no no ok admin in
+GET  /organization/webhooks/new/ no no no no ok no no ok admin in
+POST /organization/webhooks/new/ no no no no bad no no bad admin in
+GET  /organization/webhooks/{webhook}/ no no no no ok no no gone admin in
+GET  /organization/webhooks/{webhook}/edit/ no no no no ok no no gone admin in
+POST /organization/webhooks/{webhook}/edit/ no no no no bad no no gone admin in
+GET  /organization/webhooks/{webhook}/secret/ no no no no ok no no gone admin in
+POST /organization/webhooks/{webhook}/secret/ no no no no ok no no gone admin in
+POST /organization/webhooks/{webhook}/pause/ no no no no to no no gone admin in
+POST /organization/webhooks/{webhook}/resume/ no no no no to no no gone admin in
+POST /organization/webhooks/{webhook}/test/ no no no no to no no gone admin in
+GET  /organization/webhooks/{webhook}/delete/ no no no no ok no no gone admin in
+POST /organization/webhooks/{webhook}/delete/ no no no no to no no gone admin in
+POST /organization/webhooks/{webhook}/deliveries/{event}/send-again/ no no no no to no no gone admin in
 GET  /organization/groups/ no    no    no    ok    ok    ok    ok    ok    admin in
 POST /organization/groups/ no    no    no    bad   bad   no    no    bad   admin in
 GET  /organization/groups/{group}/ no    no    no    ok    ok    ok    ok    gone  admin in
@@ -176,7 +192,10 @@ GET  /login/inactive/                ok     ok     ok     ok     ok     ok      
 GET  /profile/security/              ok     ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /profile/preferences/ ok    ok    ok    ok    ok    ok    ok    ok    ok    in
 POST /profile/preferences/ bad   bad   bad   bad   bad   bad   bad   bad   bad   in
-POST /profile/security/expiry-mails/ to     to     to     to     to     to       to      to       to       in
+POST /profile/preferences/notifications/ bad bad bad   bad    bad    bad      bad     bad      admin    in
+GET  /profile/notifications/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
+POST /profile/notifications/{notification}/read/ to gone gone gone gone gone gone gone admin in
+POST /profile/notifications/read-all/ bad bad bad bad bad bad bad bad admin in
 GET  /profile/security/password/     ok     ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /profile/security/password/set/ to     to     to     to     to     to       to      to       to       in
 GET  /profile/security/email/        ok     ok     ok     ok     ok     ok       ok      ok       ok       in
@@ -289,6 +308,15 @@ POST /service-accounts/{account}/activate no no no no session no no no no who?
 POST /service-accounts/{account}/deactivate no no no no ok no no no no who?
 GET  /service-accounts/{account}/tokens ok    no    no    no    ok    no    no    no    no    who?
 POST /service-accounts/{account}/tokens session no no no session no no no no who?
+GET  /webhooks no no no no ok no no ok no who?
+POST /webhooks no no no no session no no session no who?
+GET  /webhooks/{webhook} no no no no ok no no no no who?
+PATCH /webhooks/{webhook} no no no no session no no no no who?
+DELETE /webhooks/{webhook} no no no no session no no no no who?
+POST /webhooks/{webhook}/secret no no no no session no no no no who?
+POST /webhooks/{webhook}/test no no no no session no no no no who?
+POST /webhooks/{webhook}/send-again no no no no session no no no no who?
+GET  /webhooks/{webhook}/deliveries no no no no ok no no no no who?
 GET  /groups no    no    no    ok    ok    ok    ok    ok    no    who?
 POST /groups no    no    no    bad   bad   no    no    bad   no    who?
 GET  /groups/{group} no    no    no    ok    ok    ok    ok    no    no    who?
@@ -319,6 +347,8 @@ POST /me/sessions/{session}/end session no no no no no no no no who?
 POST /me/sessions/end-all session session session session session session session session no who?
 GET  /me/preferences ok    ok    ok    ok    ok    ok    ok    ok    no    who?
 PATCH /me/preferences session session session session session session session session no    who?
+GET  /me/notifications ok    ok    ok    ok    ok    ok    ok    ok    no    who?
+POST /me/notifications/read session no no no no no no no no who?
 GET  /scim/v2/Users no no no no session no no session no who?
 POST /scim/v2/Users no no no no session no no session no who?
 POST /scim/v2/Users/.search no no no no session no no session no who?
@@ -395,6 +425,15 @@ PATCH /users/{user} ok    no    no    no    no    no
 POST /users/{invited}/invitation no no no no no    no
 POST /users/{user}/erase no no no no no    no
 POST /users/{user}/two-factor/reset no no no no no    no
+GET  /webhooks ok    ok    no    no    no    no
+POST /webhooks no    no    no    no    no    no
+GET  /webhooks/{webhook} ok    ok    no    no    no    no
+PATCH /webhooks/{webhook} no    no    no    no    no    no
+DELETE /webhooks/{webhook} no    no    no    no    no    no
+POST /webhooks/{webhook}/secret no no no no no    no
+POST /webhooks/{webhook}/test no no no no no    no
+POST /webhooks/{webhook}/send-again no no no no no    no
+GET  /webhooks/{webhook}/deliveries ok ok no no no    no
 GET  /service-accounts ok    ok    no    no    no    no
 POST /service-accounts no    no    no    no    no    no
 GET  /service-accounts/{account} ok    ok    no    no    no    no
@@ -433,6 +472,8 @@ POST /me/sessions/{session}/end no no no no no    no
 POST /me/sessions/end-all no no no no no    no
 GET  /me/preferences ok    ok    no    no    no    no
 PATCH /me/preferences no    no    no    no    no    no
+GET  /me/notifications ok    ok    no    no    no    no
+POST /me/notifications/read no no no no no    no
 GET /scim/v2/Users no no no no no ok
 POST /scim/v2/Users no no no no no ok
 POST /scim/v2/Users/.search no no no no no ok
@@ -530,7 +571,7 @@ def world(django_db_setup, django_db_blocker):
 
 
 def things_of(owner, pipeline):
-    token = TokenFactory(owner=owner)
+    token, webhook = TokenFactory(owner=owner), WebhookFactory(organization=owner.organization)
     return {
         "token": token,
         "session": sign_in_elsewhere(owner),
@@ -543,7 +584,23 @@ def things_of(owner, pipeline):
         "passkey": add_passkey(owner),
         "group": GroupFactory(organization=owner.organization),
         "account": ServiceAccountFactory(organization=owner.organization, responsible=[owner]),
+        "webhook": webhook,
+        "event": delivered(webhook),
+        "notification": Notification.objects.create(person=owner, kind="first_use", once=str(token.pk)),
     }
+
+
+def delivered(webhook):
+    now = timezone.now()
+    return WebhookDelivery.objects.create(
+        webhook=webhook,
+        event_id=uuid.uuid4(),
+        type="test",
+        payload="{}",
+        state="delivered",
+        expires_at=now,
+        ended_at=now,
+    )
 
 
 def with_two_factor(user):
@@ -580,6 +637,10 @@ def public_id(thing):
             return thing.request_id
         case Activity():
             return thing.public_id
+        case Notification():
+            return thing.public_id
+        case WebhookDelivery():
+            return thing.event_id
     return thing.pk
 
 
@@ -607,6 +668,10 @@ def body_for(path, things, method=""):
         "/service-accounts": {"name": "made by the table", "responsible": [str(things["user"].pk)]},
         "/service-accounts/{account}": {"description": "written by the table"},
         "/service-accounts/{account}/tokens": {"name": "made by the table", "scopes": ["api"]},
+        "/me/notifications/read": {"ids": [str(things["notification"].public_id)]},
+        "/webhooks": {"url": "https://hooks.example.com/", "events": ["leaked"]},
+        "/webhooks/{webhook}": {"description": "written by the table"},
+        "/webhooks/{webhook}/send-again": {"event_id": str(things["event"].event_id)},
         "/users": {"email": "new@acme.example", "name": "Nova New"},
         # The only change to a person that tokens may make.
         "/users/{user}": {"is_active": False},
@@ -654,7 +719,7 @@ def word_for(answer):
 
 STATUSES = {"ok": {200, 201, 202, 204}, "no": {403}, "who?": {401}, "bad": {400}, "conflict": {409}}
 BY_SESSION = STATUSES | {
-    "session": {200, 201, 204},
+    "session": {200, 201, 202, 204},
     "token": {403},
     "absent": {404},
     "bad-in-session": {400},
@@ -724,6 +789,7 @@ def as_template(path):
         ("<id:rule_pk>", "{id}"),
         ("<id:user_pk>", "{id}"),
         ("<id:account_pk>", "{id}"),
+        ("<id:event_pk>", "{id}"),
         ("<int:pk>", "{id}"),
         ("<int:number>", "1"),
         ("<uidb36>", "{text}"),
@@ -793,6 +859,7 @@ def with_an_id(path):
         "/users": "{user}",
         "/groups": "{group}",
         "/service-accounts": "{account}",
+        "/webhooks": "{webhook}",
         "/pipelines": "{pipeline}",
         "/logs/user/tokens": "{use}",
         "/logs/user/actions": "{action}",

@@ -9,12 +9,18 @@ from allauth.usersessions.models import UserSession
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import Notification, User, WebhookDelivery
 from accounts.roles import SiteRole
-from accounts.tests.factories import GroupFactory, OrganizationFactory, ServiceAccountFactory, UserFactory
+from accounts.tests.factories import (
+    GroupFactory,
+    OrganizationFactory,
+    ServiceAccountFactory,
+    UserFactory,
+    WebhookFactory,
+)
 from auditlog.tests.entries import action, use
 from opsera_portal import api_examples as ids
-from opsera_portal.tests.test_access import sign_in_elsewhere, signed_in, with_two_factor
+from opsera_portal.tests.test_access import delivered, sign_in_elsewhere, signed_in, with_two_factor
 from opsera_portal.tests.test_schema import METHODS
 from opsera_portal.tests.worlds import created_once, undone
 from pipelines.models import Pipeline, Run, StepRun
@@ -98,6 +104,9 @@ class World:
         StepRun.objects.create(run=self.run, position=1, name="Build", kind="http_call", state="success")
         use(organization, request_id=ids.ENTRY, owner_id=ids.PERSON, token_id=ids.TOKEN).save()
         action(organization, public_id=ids.ENTRY, actor_id=ids.PERSON, token_id=None).save()
+        Notification.objects.create(public_id=ids.ENTRY, person=self.person, kind="first_use", once="example")
+        webhook = WebhookFactory(pk=ids.WEBHOOK, organization=organization)
+        WebhookDelivery.objects.filter(pk=delivered(webhook).pk).update(event_id=ids.ENTRY)
         sign_in_elsewhere(self.person)
         UserSession.objects.update(id=ids.SESSION)
         self.cookies = signed_in(self.person)

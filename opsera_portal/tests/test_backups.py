@@ -201,14 +201,18 @@ KEPT = {
     "accounts_erasure",
     "accounts_group",
     "accounts_group_members",
+    "accounts_notification",
     "accounts_organization",
     "accounts_organizationprovider",
     "accounts_organizationprovider_managed_groups",
     "accounts_serviceaccount",
     "accounts_serviceaccount_responsible",
     "accounts_user",
+    "accounts_webhook",
+    "accounts_webhookdelivery",
     "auditlog_activity",
     "auditlog_addressname",
+    "auditlog_logplace",
     "auditlog_organizationusage",
     "auditlog_seal",
     "auditlog_tokenusage",
@@ -235,6 +239,7 @@ KEPT = {
     "socialaccount_socialaccount",
     "socialaccount_socialapp",
     "tokens_token",
+    "tokens_watchedtoken",
 }
 
 

@@ -55,7 +55,6 @@ def test_page_with_errors_has_the_focus_on_their_summary(client, administrator, 
     ("path", "fields"),
     [
         ("/profile/preferences/", {"language": "", "time_zone": "Europe/Berlin"}),
-        ("/profile/security/expiry-mails/", {}),
         ("/profile/security/sessions/end-all/", {}),
         ("/profile/security/passkeys/{passkey}/rename/", {"name": "Laptop"}),
         ("/profile/tokens/{token}/", {"name": "nightly build", "description": "What it is for"}),

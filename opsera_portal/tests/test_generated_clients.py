@@ -18,13 +18,19 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from accounts.models import User
+from accounts.models import Notification, User, Webhook
 from accounts.roles import SiteRole
-from accounts.tests.factories import GroupFactory, OrganizationFactory, ServiceAccountFactory, UserFactory
+from accounts.tests.factories import (
+    GroupFactory,
+    OrganizationFactory,
+    ServiceAccountFactory,
+    UserFactory,
+    WebhookFactory,
+)
 from accounts.tests.factors import add_passkey
 from auditlog.actions import Action
 from auditlog.record import record
-from opsera_portal.tests.test_access import log_use, sign_in_elsewhere
+from opsera_portal.tests.test_access import delivered, log_use, sign_in_elsewhere
 from opsera_portal.tests.test_schema import operations_of
 from pipelines import services
 from pipelines.tests.factories import PipelineFactory
@@ -122,6 +128,15 @@ class World:
     def person(self, role=SiteRole.USER, **fields):
         return UserFactory(organization=self.organization, site_role=role, **fields)
 
+    def notification(self):
+        return Notification.objects.create(person=self.caller, kind="first_use", once="client")
+
+    def webhook(self):
+        return WebhookFactory(organization=self.organization)
+
+    def delivery(self):
+        return delivered(Webhook.objects.get(organization=self.organization))
+
     def pipeline(self):
         return PipelineFactory(owner=self.caller)
 
@@ -188,6 +203,7 @@ IDS = {
     "logs/user/actions": World.action,
     "me/authentication-log": World.use,
     "me/activity-log": World.action,
+    "webhooks": World.webhook,
     "pipeline_unlock": World.locked_pipeline,
     "user_invitation": World.invited_person,
     "user_erase": World.deactivated_person,
@@ -203,6 +219,7 @@ def with_id(pipeline, **fields):
 BODIES = {
     "group_change": lambda world: {"name": "Renamed"},
     "group_create": lambda world: {"name": "Made by a client", "members": [str(world.person().pk)]},
+    "notification_mark_read": lambda world: {"ids": [str(world.notification().public_id)]},
     "organization_token_expire": lambda world: {"ids": [str(world.other_token().pk)], "reason": "Found in a log"},
     "pipeline_access_rules_replace": lambda world: {"rules": [{"user_id": str(world.person().pk), "role": "user"}]},
     "pipeline_approve": lambda world: with_id(world.pipeline_with("gate")),
@@ -243,6 +260,9 @@ BODIES = {
     "token_lookup": lambda world: {"token": jwt.encode(world.other_token())[0]},
     "token_replace": lambda world: {"overlap_hours": 1},
     "token_report": lambda world: {"tokens": ["nothing of ours"]},
+    "webhook_change": lambda world: {"description": "Renamed"},
+    "webhook_create": lambda world: {"url": "https://hooks.example.com/", "events": ["leaked"]},
+    "webhook_send_again": lambda world: {"event_id": str(world.delivery().event_id)},
     "user_change": lambda world: {"is_active": False},
     "user_erase": lambda world: {"confirm": GONE},
     "user_invite": lambda world: {"email": "new@example.com", "name": "New", "site_role": "user"},

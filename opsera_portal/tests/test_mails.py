@@ -13,7 +13,8 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from accounts import mails as account_mails
-from accounts.models import Organization, User
+from accounts.models import Notification, Organization, User
+from accounts.notifications import mails as news_mails
 from accounts.tests.factories import ServiceAccountFactory, UserFactory
 from auditlog.actions import Action
 from auditlog.record import record
@@ -113,6 +114,13 @@ class Mails:
         request = SimpleNamespace(client_address="192.0.2.7", request_id=None)
         return record(actor=actor or self.owner, action=action, target=target or self.owner, request=request, **details)
 
+    def told(self, kind, **details):
+        name = Token.objects.get(pk=self.token.pk).name[:50]
+        row = Notification.objects.create(
+            person=self.owner, kind=kind, once="1", token_id=self.token.pk, token_name=name, details=details
+        )
+        return [str(row.public_id)]
+
     def put(self):
         owner, by = self.owner, self.administrator
         person, ended = str(owner.pk), [str(self.ended.pk)]
@@ -146,6 +154,17 @@ class Mails:
             token_mails.unused_mail.put(owner.pk, person, ended),
             token_mails.orphaned_mail.put(by.pk, str(self.account.pk), [str(self.orphaned.pk)], str(by.pk)),
             token_mails.expired_mail.put(by.pk, str(self.account.pk), [str(self.orphaned.pk)], 1, str(by.pk)),
+            news_mails.news_mail.put(
+                owner.pk, person, self.told("new_network", network="192.0.2.0/24", ip="192.0.2.7")
+            ),
+            news_mails.digest_mail.put(
+                owner.pk,
+                person,
+                [
+                    *self.told("end_near", expires_at=self.token.expires_at.isoformat()),
+                    *self.told("role_changed", actor=by.name),
+                ],
+            ),
             notices.expiry_mail.put(owner.pk, person, [(str(self.token.pk), 7)]),
             notifications.run_mail.put(owner.pk, run, "failed", person),
             notifications.run_mail.put(owner.pk, run, "gate_waits", person),

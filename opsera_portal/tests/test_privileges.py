@@ -52,6 +52,10 @@ ROUTES = {
     "PATCH /organization/policy": Privilege.CHANGE_POLICY,
     "PATCH /organization/single-sign-on": Privilege.CHANGE_SINGLE_SIGN_ON,
     "DELETE /organization/single-sign-on": Privilege.REMOVE_SINGLE_SIGN_ON,
+    "POST /webhooks": Privilege.CHANGE_WEBHOOKS,
+    "PATCH /webhooks/{id}": Privilege.CHANGE_WEBHOOKS,
+    "DELETE /webhooks/{id}": Privilege.CHANGE_WEBHOOKS,
+    "POST /webhooks/{id}/secret": Privilege.CHANGE_WEBHOOKS,
     "POST /tokens": Privilege.CREATE_TOKEN,
     "POST /tokens/{id}/replace": Privilege.REPLACE_TOKEN,
     "POST /service-accounts": Privilege.CREATE_SERVICE_ACCOUNT,
@@ -69,7 +73,18 @@ PERSON = "/organization/users/{user}/"
 ACCOUNTS = "/organization/service-accounts/"
 SECURITY = "/profile/security/"
 SINGLE_SIGN_ON = "/organization/single-sign-on/"
+WEBHOOK = "/organization/webhooks/{webhook}/"
 PAGES_THAT_ASK = {
+    "GET /organization/webhooks/new/": (Privilege.CHANGE_WEBHOOKS, "."),
+    "POST /organization/webhooks/new/": (Privilege.CHANGE_WEBHOOKS, "."),
+    f"GET {WEBHOOK}edit/": (Privilege.CHANGE_WEBHOOKS, "."),
+    f"POST {WEBHOOK}edit/": (Privilege.CHANGE_WEBHOOKS, "."),
+    f"GET {WEBHOOK}secret/": (Privilege.CHANGE_WEBHOOKS, "."),
+    f"POST {WEBHOOK}secret/": (Privilege.CHANGE_WEBHOOKS, "."),
+    f"GET {WEBHOOK}delete/": (Privilege.CHANGE_WEBHOOKS, "."),
+    f"POST {WEBHOOK}delete/": (Privilege.CHANGE_WEBHOOKS, "."),
+    f"POST {WEBHOOK}pause/": (Privilege.CHANGE_WEBHOOKS, WEBHOOK),
+    f"POST {WEBHOOK}resume/": (Privilege.CHANGE_WEBHOOKS, WEBHOOK),
     "GET /organization/users/invite/": (Privilege.INVITE, "."),
     "POST /organization/users/invite/": (Privilege.INVITE, "."),
     f"POST {PERSON}role/": (Privilege.CHANGE_ROLE, PERSON),
@@ -130,6 +145,8 @@ INACTIVE = "inactive@acme.example"
 
 # Valid forms of pages. All other pages get an empty form.
 FORMS = {
+    "/organization/webhooks/new/": {"url": "https://hooks.example.com/", "events": ["leaked"]},
+    "/organization/webhooks/{webhook}/edit/": {"url": "https://hooks.example.com/", "events": ["leaked"]},
     "/organization/users/invite/": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
     f"{PERSON}role/": {"site_role": "administrator"},
     f"{ACCOUNTS}new/": {"name": "CI", "site_role": "guest", "responsible": "admin@acme.example"},
@@ -314,7 +331,7 @@ def test_no_route_gives_access_to_a_session_with_an_old_proof(api, ada, things_f
 @pytest.mark.parametrize("name", sorted({*ROUTES, *LESS_BY_TOKEN} - {"POST /me/sessions/end-all"}))
 def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     method, address = name.split(" ")
-    for kind in ("session", "user", "token"):
+    for kind in ("session", "user", "token", "webhook"):
         address = address.replace(f"/{kind}s/{{id}}", f"/{kind}s/{{{kind}}}")
     address = address.replace("/service-accounts/{id}", "/service-accounts/{account}")
     things = things_for(address)
@@ -505,6 +522,8 @@ def test_no_page_gives_access_to_a_session_with_an_old_proof(client, ada, things
 
 
 NOT_BY_ONE_REQUEST = (
+    # The webhook is not paused.
+    "/resume/",
     "GET ",
     "POST /organization/policy/",
     "two-factor/app/",

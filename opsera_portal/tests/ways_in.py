@@ -16,7 +16,7 @@ from django.core.signals import request_started
 from django.db import connection
 
 from accounts import privileges
-from accounts.models import POLICY_FIELDS, Organization, OrganizationProvider, User
+from accounts.models import POLICY_FIELDS, Organization, OrganizationProvider, User, Webhook
 from accounts.security import reauthentication
 from accounts.services.single_sign_on import PROVIDER_FIELDS
 from auditlog.models import Activity
@@ -138,6 +138,7 @@ def snapshot():
         "addresses": set(EmailAddress.objects.values_list("pk", flat=True)),
         "links": set(SocialAccount.objects.values_list("pk", flat=True)),
         "tokens": set(Token.objects.values_list("pk", flat=True)),
+        "webhooks": list(Webhook.objects.order_by("pk").values()),
         "invitations": Activity.objects.filter(action="user.invited").count(),
     }
 

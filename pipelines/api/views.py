@@ -21,6 +21,7 @@ from core.api.problems import Forbidden
 from core.api.serializers import StrictSerializer
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
+from core.http.call_addresses import address_rules
 from pipelines import seen, services
 from pipelines.access import PipelineAction, allowed_actions, may, may_read_rules, may_read_some_rules
 from pipelines.api.serializers import (
@@ -49,7 +50,6 @@ from pipelines.api.serializers import (
 from pipelines.api.subjects import new_owner_of, people_of, rules_of
 from pipelines.filters import PipelineFilter, RunFilter
 from pipelines.models import NEWEST_RUNS_FIRST, Pipeline, Run, RunLogLine
-from pipelines.step_addresses import address_rules
 from pipelines.step_templates import STEP_TEMPLATES
 
 BY_NAME = Keyset(("name", "id"), descending=False)

@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pipelines import http_step, step_addresses
+from core.http import call_addresses, fenced_call
+from pipelines import http_step
 from pipelines.http_step import HttpStepError
 
 LIMIT = http_step.BODY_LIMIT_BYTES
@@ -145,7 +146,7 @@ def raw_server(settings):
 
 @pytest.fixture
 def short_deadline(monkeypatch):
-    monkeypatch.setattr(http_step, "DEADLINE_SECONDS", 0.15)
+    monkeypatch.setattr(fenced_call, "DEADLINE_SECONDS", 0.15)
 
 
 # Requests and answers
@@ -554,7 +555,7 @@ def test_connection_is_closed_at_a_deadline_during_its_tls_handshake(raw_server,
                 pass
         closed.set()
 
-    monkeypatch.setattr(http_step, "DEADLINE_SECONDS", 0.4)
+    monkeypatch.setattr(fenced_call, "DEADLINE_SECONDS", 0.4)
     port = raw_server(wait_for_the_end)
     with pytest.raises(HttpStepError, match="no complete answer"):
         call(f"https://127.0.0.1:{port}/")
@@ -577,7 +578,7 @@ def test_call_ends_at_the_deadline_if_the_name_service_hangs(short_deadline, mon
     assert time.monotonic() - started < 3
 
     # The late answer causes no error and no log line.
-    [thread] = [thread for thread in threading.enumerate() if thread.name == "http-step-dns"]
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "call-dns"]
     answers.set()
     thread.join(3)
     assert complaints == []
@@ -593,7 +594,7 @@ def test_addresses_share_the_time_to_connect(names, monkeypatch):
             await asyncio.sleep(5)
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(http_step, "DEADLINE_SECONDS", 0.6)
+    monkeypatch.setattr(fenced_call, "DEADLINE_SECONDS", 0.6)
     monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", hang_then_refuse)
     names.addresses["jenkins.example"] = ["fd00::5", "10.0.0.5"]
     with pytest.raises(HttpStepError, match="refused the connection"):
@@ -792,7 +793,7 @@ def test_message_about_headers_contains_no_value(headers):
     ],
 )
 def test_url_is_accepted(url):
-    http_step.check_url(url)
+    fenced_call.check_url(url)
 
 
 @pytest.mark.parametrize(
@@ -830,7 +831,7 @@ def test_url_is_accepted(url):
 )
 def test_url_is_refused(url, message):
     with pytest.raises(ValueError, match=message):
-        http_step.check_url(url)
+        fenced_call.check_url(url)
 
 
 @pytest.mark.parametrize(
@@ -911,11 +912,11 @@ def test_own_address_is_refused_in_an_allowed_network(names, connections, settin
 
 
 def test_own_address_is_found_even_if_every_address_can_be_bound(monkeypatch):
-    monkeypatch.setattr(step_addresses, "_can_bind", lambda family, address: True)
+    monkeypatch.setattr(call_addresses, "_can_bind", lambda family, address: True)
 
-    assert not step_addresses.is_own(ipaddress.ip_address("8.8.8.8"))
+    assert not call_addresses.is_own(ipaddress.ip_address("8.8.8.8"))
     for address in own_addresses():
-        assert step_addresses.is_own(ipaddress.ip_address(address))
+        assert call_addresses.is_own(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize(

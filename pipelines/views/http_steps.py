@@ -4,8 +4,8 @@ from typing import Any
 
 from django.views.generic import TemplateView
 
+from core.http.call_addresses import address_rules
 from core.pages.views import MemberPageMixin, SectionMixin
-from pipelines.step_addresses import address_rules
 
 
 class HttpStepsView(SectionMixin, MemberPageMixin, TemplateView):

@@ -1,4 +1,4 @@
-"""Mails that tell people that their tokens expire soon or have expired.
+"""Tells people that their tokens expire soon or have expired, with a mail to those who want one.
 
 A notice is due 30, 7 and 1 days before the end, and when the token has ended. Each is sent once, and only the latest
 one that applies, so that nobody gets three of them after an outage. A token does not get a notice for a time before it
@@ -18,8 +18,9 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
-from accounts.answering import people_answering_for
 from accounts.models import User
+from accounts.notifications.kinds import END_NEAR
+from accounts.notifications.telling import store
 from core.db.expressions import LastsLonger
 from core.db.locks import lock_if_exists
 from core.http.public_address import public_url
@@ -28,6 +29,7 @@ from core.mail.messages import mail_from
 from core.reading import local
 from tokens.mails import LISTED_WITH_DETAILS, To, about, reader_of, subject_about
 from tokens.models import Token
+from tokens.news import news_about, readers_of
 from tokens.querysets import EXPIRES_SOON, TokenQuerySet, expiring_soon, started
 from tokens.uses import HAS_USES_LEFT
 
@@ -61,8 +63,7 @@ def applies(notice: int, *, at: datetime) -> Q:
 
 
 def due(notice: int, *, at: datetime) -> TokenQuerySet:
-    """The tokens for which this notice applies and neither it nor a later one was sent. Their owner is active and wants
-    these mails.
+    """The tokens for which this notice applies and neither it nor a later one was given. Their owner is active.
 
     The index on ``expires_at`` finds the tokens of these few days.
     """
@@ -71,7 +72,6 @@ def due(notice: int, *, at: datetime) -> TokenQuerySet:
         Q(expiry_notice_days__isnull=True) | Q(expiry_notice_days__gt=notice),
         owner__is_active=True,
         owner__joined_at__isnull=False,
-        owner__wants_expiry_mails=True,
     )
 
 
@@ -81,7 +81,7 @@ def to_warn_of(owner: User) -> TokenQuerySet:
 
 
 def put_due(stopping: threading.Event) -> None:
-    """Puts a mail into the outbox for each person for whom a notice is due."""
+    """Tells each person for whom a notice is due, in the way that they chose."""
     for owner_id in _owners_to_tell():
         if stopping.is_set():
             return
@@ -89,9 +89,10 @@ def put_due(stopping: threading.Event) -> None:
 
 
 def tell(owner_id: uuid.UUID) -> None:
-    """Puts one mail about all tokens of this person for which a notice is due, if there are any.
+    """Tells this owner about all of their tokens for which a notice is due, with one mail if they want one at once. For
+    a service account, tells each person who answers for it.
 
-    The transaction that puts the mail also saves which notices were sent.
+    The transaction that puts the mail also saves which notices were given.
     """
     with transaction.atomic():
         # If two workers run at once, the second one waits here and then finds nothing due.
@@ -102,9 +103,16 @@ def tell(owner_id: uuid.UUID) -> None:
         for token, notice in due_notices:
             Token.objects.filter(pk=token.pk).update(expiry_notice_days=notice)
         told = [(str(token.pk), notice) for token, notice in due_notices]
-        for reader in people_answering_for([owner])[owner.pk]:
-            if reader.wants_expiry_mails:
-                expiry_mail.put(reader.pk, str(owner_id), told, *To(reader.pk, owner.pk).further)
+        readers = readers_of(token for token, _ in due_notices)[owner_id]
+        news = (
+            item
+            for token, notice in due_notices
+            for item in news_about(
+                token, readers, END_NEAR, once=notice, expires_at=token.expires_at.isoformat(), days=notice
+            )
+        )
+        for reader_id in store(news):
+            expiry_mail.put(reader_id, str(owner_id), told, *To(reader_id, owner_id).further)
 
 
 @mail_kind(gettext_lazy("Tokens expire soon"))
@@ -153,7 +161,6 @@ def _mail(owner: User, reader: User, due_notices: list[Notice]) -> EmailMessage:
         "ending": [token for token, notice in listed if notice != ENDED],
         "further": len(due_notices) - len(listed),
         "pages_url": public_url("tokens:token_list"),
-        "preferences_url": public_url("accounts:security"),
     }
     subject = subject_about(owner, _subject(due_notices))
     return mail_from("tokens/mail/expiry_notice.txt", context, subject=subject, to=reader.email)

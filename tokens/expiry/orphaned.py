@@ -1,7 +1,7 @@
 """Ends the tokens of service accounts that nobody active is responsible for, if the organization's policy says so.
 
 As for unused tokens (`tokens.expiry.unused`), the policy blocks such a token at its next use without this job, and the
-job ends it permanently. Administrators get a mail.
+job ends it permanently. Administrators are told.
 """
 
 import threading
@@ -14,12 +14,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import Organization
+from accounts.notifications.kinds import EXPIRED_ORPHANED
 from accounts.services import note_orphans
 from auditlog.actions import Action
 from core.db.batches import batches_of, run_batches
 from core.db.locks import lock
 from core.text import counted
-from tokens.mails import orphaned_mail, put_by_owner
+from tokens.mails import orphaned_mail, tell_owners
 from tokens.models import Token
 from tokens.policy import rules
 from tokens.services import end_tokens
@@ -56,5 +57,5 @@ def end_batch(organization_id: uuid.UUID, token_ids: Sequence[uuid.UUID]) -> lis
             action=Action.TOKEN_ENDED_ORPHANED,
             reason=f"Nobody active was responsible for {days}.",
         )
-        put_by_owner(orphaned_mail, ended)
+        tell_owners(EXPIRED_ORPHANED, orphaned_mail, ended)
     return ended

@@ -15,12 +15,13 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Organization
+from accounts.notifications.kinds import EXPIRED_UNUSED
 from auditlog.actions import Action
 from core.db.batches import batches_of, run_batches
 from core.db.expressions import Unindexed
 from core.db.locks import lock, lock_all
 from core.text import counted
-from tokens.mails import put_by_owner, unused_mail
+from tokens.mails import tell_owners, unused_mail
 from tokens.models import Token
 from tokens.policy import rules
 from tokens.querysets import not_ended
@@ -57,7 +58,7 @@ def end_batch(organization_id: uuid.UUID, token_ids: Sequence[uuid.UUID]) -> lis
             action=Action.TOKEN_ENDED_UNUSED,
             reason=f"Not used for {counted(organization.unused_tokens_end_after_days or 0, 'day', 'days')}.",
         )
-        put_by_owner(unused_mail, ended)
+        tell_owners(EXPIRED_UNUSED, unused_mail, ended)
     return ended
 
 

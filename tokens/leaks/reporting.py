@@ -9,10 +9,11 @@ import uuid
 from django.db import transaction
 from django.http import HttpRequest
 
+from accounts.notifications.kinds import LEAKED
 from auditlog.actions import Action
 from core.http.request_context import printable, without_tokens
 from core.rate_limits import Limit
-from tokens.mails import put_by_owner, report_mail
+from tokens.mails import report_mail, tell_owners
 from tokens.models import Token
 from tokens.services import end_tokens
 
@@ -44,6 +45,6 @@ def report_tokens(*, token_ids: list[uuid.UUID], url: str = "", request: HttpReq
             by="someone who has the token",
             found_at=url,
         )
-        put_by_owner(report_mail, ended)
+        tell_owners(LEAKED, report_mail, ended)
     logger.info("Tokens reported as leaked and ended: %d; request %s", len(ended), getattr(request, "request_id", None))
     return ended

@@ -12,6 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
+from accounts.models import Notification
 from accounts.tests.factories import UserFactory
 from core import periodic_jobs
 from opsera_portal.tests.mails import delivered
@@ -139,7 +140,9 @@ def test_token_expired_early_or_never_shown_causes_no_mail(owner):
 
 
 @pytest.mark.parametrize(
-    "change", [{"is_active": False}, {"joined_at": None}, {"wants_expiry_mails": False}], ids=lambda c: next(iter(c))
+    "change",
+    [{"is_active": False}, {"joined_at": None}, {"notification_choices": {"end_near": "portal"}}],
+    ids=lambda c: next(iter(c)),
 )
 def test_deactivated_invited_and_unsubscribed_people_get_no_mail(organization, change):
     ending_in(UserFactory(organization=organization, **change), days=5)
@@ -147,17 +150,19 @@ def test_deactivated_invited_and_unsubscribed_people_get_no_mail(organization, c
     assert sent() == []
 
 
-def test_person_who_turns_mails_on_again_gets_the_latest_notice(owner):
-    owner.wants_expiry_mails = False
+def test_person_who_turns_mails_off_is_still_told_in_the_portal_and_gets_the_next_mail(owner):
+    owner.notification_choices = {"end_near": "portal"}
     owner.save()
     token = ending_in(owner, days=5)
     assert sent() == []
-    owner.wants_expiry_mails = True
-    owner.save()
+    [told] = Notification.objects.of(owner)
+    assert (told.kind, told.token_id, told.details["days"]) == ("end_near", token.pk, 7)
 
-    assert len(sent()) == 1
-    token.refresh_from_db()
-    assert token.expiry_notice_days == 7
+    owner.notification_choices = {}
+    owner.save()
+    with time_machine.travel(token.expires_at - timedelta(hours=5)):
+        assert len(sent()) == 1
+        assert sent() == []
 
 
 def test_several_tokens_of_one_person_are_in_one_mail(owner, member):
@@ -201,7 +206,7 @@ def test_mail_says_what_expires_when_and_what_to_do(owner):
         f"ID: {token.pk}",
         "http://127.0.0.1:8000/profile/tokens/",
         f"http://127.0.0.1:8000/profile/tokens/{token.pk}/replace/",
-        "Turn them off: http://127.0.0.1:8000/profile/security/",
+        "Turn them off: http://127.0.0.1:8000/profile/preferences/",
     ):
         assert words in body, words
 

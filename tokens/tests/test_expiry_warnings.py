@@ -56,7 +56,7 @@ def test_warning_omits_tokens_of_others_and_ended_tokens(client, owner, member, 
 
 @PAGES
 def test_person_without_expiry_mails_is_warned_on_pages(client, owner, page):
-    owner.wants_expiry_mails = False
+    owner.notification_choices = {"end_near": "off"}
     owner.save()
     ending_in(owner, days=5)
     client.force_login(owner)

@@ -1,6 +1,6 @@
-"""Which addresses HTTP steps can call (docs/product.md#pipelines-and-access-rules).
+"""Which addresses HTTP steps and webhooks can call (docs/product.md#pipelines-and-access-rules).
 
-People choose the URL of a step, and the portal calls it from inside the operator's network. Loopback, link-local and
+People choose the URL, and the portal calls it from inside the operator's network. Loopback, link-local and
 cloud metadata addresses and the machine's own addresses are refused. Private networks are allowed, because CI servers
 are there, unless the operator refuses them.
 """
@@ -59,15 +59,15 @@ OWN = gettext_noop("an address of the portal's own machine")
 CLOSED = "in a network that the operator has closed to steps"
 
 
-def refusal_of(host: str, addresses: list[IPAddress]) -> str | None:
-    """Why steps can't call this host, for people who write steps; ``None`` if they can.
+def refusal_of(host: str, addresses: list[IPAddress], *, caller: str) -> str | None:
+    """Why this host can't be called, for people who chose it; ``None`` if it can. ``caller``: "steps" or "webhooks".
 
     One refused address is enough, because the next call could use that one.
     """
     for address in addresses:
         if kind := _refused_kind(address):
             return (
-                f"{host} leads to {address}, {kind}, which steps are not allowed to call. Use another host, "
+                f"{host} leads to {address}, {kind}, which {caller} are not allowed to call. Use another host, "
                 "or ask the operator of the portal to allow it in HTTP_STEP_ALLOWED_NETWORKS."
             )
     return None
