@@ -67,19 +67,30 @@ class Erased:
 # Erases a person from the rows of another app, in batches; yields after each how many rows it changed.
 Part = Callable[[Erased], Iterator[int]]
 _parts: dict[str, Part] = {}
+# These come after the logs, because their rows are copies of log entries.
+_parts_after_logs: dict[str, Part] = {}
 # Say what keeps a person from being erased, such as pipelines that they own.
 _owned: list[Callable[[User], list[str]]] = []
 
 
-def register(name: str, part: Part, *, owned: Callable[[User], list[str]] | None = None) -> None:
-    """``owned``: the names of what the person still owns in this app, for which someone else must be found first."""
-    _parts[name] = part
+def register(
+    name: str, part: Part, *, owned: Callable[[User], list[str]] | None = None, copies_logs: bool = False
+) -> None:
+    """``owned``: the names of what the person still owns in this app, for which someone else must be found first.
+    ``copies_logs``: the rows are copies of log entries, so the logs come before them."""
+    (_parts_after_logs if copies_logs else _parts)[name] = part
     if owned is not None:
         _owned.append(owned)
 
 
-def replace_in_rows(erased: Erased, rows: QuerySet[Any], names: list[str]) -> Iterator[int]:
-    """Replaces the words in these columns, and yields after each batch how many rows were changed."""
+def replace_in_rows(
+    erased: Erased, rows: QuerySet[Any], names: list[str], *, replace: Callable[[Any], Any] | None = None
+) -> Iterator[int]:
+    """Replaces the words in these columns of text or JSON, and yields after each batch how many rows were changed.
+
+    ``replace`` returns what a value becomes, if that is more than ``erased.value``.
+    """
+    replaced = replace or erased.value
     ordered = rows.order_by("pk")
     after: Any = None
     while True:
@@ -88,7 +99,7 @@ def replace_in_rows(erased: Erased, rows: QuerySet[Any], names: list[str]) -> It
         if not some:
             return
         after = some[-1]["pk"]
-        changed = {row["pk"]: new for row in some if (new := _replaced(erased, row, names))}
+        changed = {row["pk"]: new for row in some if (new := _changes(replaced, row, names))}
         if changed:
             with job_transaction():
                 for pk, values in changed.items():
@@ -96,8 +107,8 @@ def replace_in_rows(erased: Erased, rows: QuerySet[Any], names: list[str]) -> It
         yield len(changed)
 
 
-def _replaced(erased: Erased, row: dict[str, Any], names: list[str]) -> dict[str, str]:
-    return {name: new for name in names if (new := erased.text(row[name])) != row[name]}
+def _changes(replaced: Callable[[Any], Any], row: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    return {name: new for name in names if (new := replaced(row[name])) != row[name]}
 
 
 def still_owned_by(person: User) -> list[str]:
@@ -134,11 +145,12 @@ def run(row: Erasure, stopping: threading.Event) -> Iterator[int]:
     if not row.part:
         _note(row, words=sorted({*row.words, *_earlier_addresses(row.person)}))
     erased = Erased(row.person, row.words)
-    names = [*_parts, *Seal.Log.values]
+    parts = _parts | _parts_after_logs
+    names = [*_parts, *Seal.Log.values, *_parts_after_logs]
     for name in names[names.index(row.part) if row.part in names else 0 :]:
         if name != row.part:
             _note(row, part=name, last_id=0)
-        steps = _rows(_parts[name], erased) if name in _parts else _entries(Seal.Log(name), erased, row, stopping)
+        steps = _rows(parts[name], erased) if name in parts else _entries(Seal.Log(name), erased, row, stopping)
         for step in steps:
             _note(
                 row, last_id=step.last_id, rewritten=F("rewritten") + step.rewritten, forged=F("forged") + step.forged

@@ -2,9 +2,11 @@ from datetime import timedelta
 from functools import partial
 
 from accounts import erasure, log_retention
+from accounts.notifications import erasure as notification_erasure
 from accounts.notifications import jobs as notification_jobs
 from accounts.security import kept_forms, sessions
 from accounts.webhooks import delivery, outbox
+from accounts.webhooks import erasure as webhook_erasure
 from auditlog.models import Seal
 from core import periodic_jobs
 
@@ -24,3 +26,6 @@ def register_pruning(*, every: timedelta = log_retention.EVERY) -> None:
 
 register_pruning()
 periodic_jobs.register("erasures", erasure.run_due, every=erasure.EVERY)
+erasure.register("notifications", notification_erasure.erase)
+erasure.register("webhooks", webhook_erasure.erase)
+erasure.register("webhook_deliveries", webhook_erasure.erase_deliveries, copies_logs=True)

@@ -13,10 +13,13 @@ from django.utils import timezone
 
 from accounts import erasure, log_retention, services
 from accounts.erasure import Erased
-from accounts.models import Erasure, User
+from accounts.models import Erasure, Notification, User, WebhookDelivery
+from accounts.notifications.telling import name_of
 from accounts.roles import SiteRole
-from accounts.tests.factories import GroupFactory, UserFactory
+from accounts.tests.factories import GroupFactory, UserFactory, WebhookFactory
 from accounts.tests.factors import add_passkey
+from accounts.webhooks import outbox
+from accounts.webhooks.events import payload_of
 from auditlog.actions import Action
 from auditlog.models import Activity, Seal, TokenUse
 from auditlog.record import record
@@ -46,6 +49,13 @@ def greta(api, administrator, organization):
     seal()
     record(actor=administrator, action=Action.GROUP_CHANGED, target=group, added=[EMAIL, f"not-{EMAIL}"])
     add_passkey(greta)
+    told = {"kind": "expired_early", "details": {"actor": name_of(greta), "reason": f"Asked by {EMAIL}"}}
+    for number, person in enumerate([administrator, greta]):
+        Notification.objects.create(person=person, once=number, **told)
+    webhook = WebhookFactory(organization=organization, description=f"Chat of {NAME}")
+    for row in (Notification.objects.first(), Activity.objects.filter(actor=greta).first() or Activity.objects.last()):
+        payload = payload_of(row)
+        outbox.delivery(webhook, row.public_id, "x", payload).save()
     OutgoingMail.objects.create(kind="x", person=greta, email=EMAIL, expires_at="2030-01-01T00:00Z")
     services.set_active(actor=administrator, user=greta, is_active=False)
     return greta
@@ -115,6 +125,10 @@ def test_name_is_nowhere_and_the_seals_prove_every_entry(client, administrator, 
     assert (entry.actor, entry.target_name) == (administrator, greta.email)
     added = Activity.objects.filter(action="group.changed").latest("id")
     assert added.details["added"] == [greta.email, f"not-{EMAIL}"]
+
+    [told] = Notification.objects.filter(kind="expired_early")
+    assert (told.person, told.details["actor"]) == (administrator, f"{greta.name} ({greta.email})")
+    assert all(greta.email in payload for payload in WebhookDelivery.objects.values_list("payload", flat=True))
 
     assert client.get(f"/admin/accounts/user/{greta.pk}/change/").context["has_change_permission"] is False
     # It is for good.
