@@ -30,8 +30,8 @@ TAGS = [
     {"name": "logs", "description": "The organization's authentication log and activity log."},
     {"name": "organization", "description": "The organization's rules and reports."},
     {"name": "users", "description": "The people of the organization."},
-    {"name": "webhooks", "description": "Where the portal sends what happens in the organization."},
     {"name": "groups", "description": "Groups of people, for access rules."},
+    {"name": "webhooks", "description": "Where the portal sends what happens in the organization."},
 ]
 
 

@@ -129,6 +129,7 @@ def add_activity(
         ActionType.USER: cycle(people),
         ActionType.GROUP: cycle(groups),
         ActionType.POLICY: cycle([organization]),
+        ActionType.WEBHOOK: cycle([organization]),
         ActionType.PIPELINE: cycle(pipelines),
     }
     acted = (
