@@ -52,8 +52,8 @@ NOT_INVENTED = ("cursor", "after", "date_to", "before_at", "group", "pipeline")
 
 # Operations that can answer 400 to a body that the schema allows. The body names people, groups or steps by ids that
 # don't exist, or breaks a rule about several fields: one kind of step needs a URL and the other must not have one, the
-# organization limits the lifetime of tokens, and a pasted text can contain several tokens. A time zone must exist, and a
-# webhook needs a URL that can be called.
+# organization limits the lifetime of tokens, and a pasted text can contain several tokens. A time zone must exist, and
+# a webhook needs a URL that can be called.
 JUDGED_BEYOND_THE_SCHEMA = [
     "PATCH /api/v1/groups/{id}",
     "PATCH /api/v1/me/preferences",
