@@ -8,7 +8,7 @@ from rest_framework import serializers
 from accounts.models import Webhook, WebhookDelivery
 from accounts.webhooks.events import CHOICES, EVENTS
 from accounts.webhooks.services import DESCRIPTION_LENGTH
-from core.api.serializers import BoundedListField, FlagField, IdField, StrictSerializer
+from core.api.serializers import BoundedListField, FlagField, IdField, StrictSerializer, TextField
 from core.http.fenced_call import URL_LIMIT_CHARACTERS
 
 
@@ -49,12 +49,12 @@ class WebhookWithSecretSerializer(WebhookSerializer):
 
 
 class CreateWebhookBody(StrictSerializer):
-    url = serializers.CharField(
+    url = TextField(
         max_length=URL_LIMIT_CHARACTERS,
         help_text="It must start with `https://`. With `http://` only to an IP address that the operator allows.",
     )
     events = _events()
-    description = serializers.CharField(max_length=DESCRIPTION_LENGTH, required=False, allow_blank=True, default="")
+    description = TextField(max_length=DESCRIPTION_LENGTH, required=False, allow_blank=True, default="")
 
 
 class ChangeWebhookBody(StrictSerializer):
@@ -62,9 +62,9 @@ class ChangeWebhookBody(StrictSerializer):
 
     together = {"minProperties": 1}
 
-    url = serializers.CharField(max_length=URL_LIMIT_CHARACTERS, required=False)
+    url = TextField(max_length=URL_LIMIT_CHARACTERS, required=False)
     events = _events(required=False)
-    description = serializers.CharField(max_length=DESCRIPTION_LENGTH, required=False, allow_blank=True)
+    description = TextField(max_length=DESCRIPTION_LENGTH, required=False, allow_blank=True)
     is_paused = FlagField(required=False, help_text="What happens while it is paused is not sent later.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

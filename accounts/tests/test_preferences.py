@@ -3,13 +3,16 @@
 import re
 from collections import defaultdict
 from datetime import datetime
+from importlib import import_module
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.apps import apps
 from django.test import Client
 from django.utils import timezone, translation
 
 from accounts import services
+from accounts.models import User
 from accounts.notifications.kinds import KINDS
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.factors import add_app, code_of
@@ -80,6 +83,15 @@ def test_channel_of_each_kind_is_chosen_on_the_page_and_by_api(api, client, owne
     both = {"wants_expiry_mails": True, "notifications": {"end_near": "off"}}
     assert list(api.patch(PREFERENCES, both).json()["errors"]) == ["wants_expiry_mails"]
     assert shown_to(owner) == ("", "")
+
+
+def test_people_who_switched_mails_off_before_the_upgrade_are_told_in_the_portal(owner, member):
+    User.objects.filter(pk=owner.pk).update(expiry_mails_of_previous_release=False)
+
+    import_module("accounts.migrations.0014_notifications_and_webhooks").keep_choices(apps, None)
+
+    assert (wants_mails(owner), wants_mails(member)) == (False, True)
+    assert owner.notification_choices == {"end_near": "portal"}
 
 
 def test_person_changes_only_their_own_preference(api, owner, member):

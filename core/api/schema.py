@@ -30,12 +30,12 @@ TAGS = [
     {"name": "logs", "description": "The organization's authentication log and activity log."},
     {"name": "organization", "description": "The organization's rules and reports."},
     {"name": "users", "description": "The people of the organization."},
-    {"name": "webhooks", "description": "Where the portal sends what happens in the organization."},
     {"name": "groups", "description": "Groups of people, for access rules."},
     {
         "name": "service-accounts",
         "description": "Actors for machines: they own tokens and never sign in.",
     },
+    {"name": "webhooks", "description": "Where the portal sends what happens in the organization."},
 ]
 
 

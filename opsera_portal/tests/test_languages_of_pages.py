@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 from django.utils.translation import _trans
 
-from accounts.models import Group, Organization, User
+from accounts.models import Group, Organization, User, Webhook
 from auditlog.tests.entries import sql
 from core.pages.form_filling import Form, _forms_of
 from opsera_portal.tests.test_access import PAGES, World, cells, fill
@@ -83,6 +83,7 @@ def in_a_made_up_language(monkeypatch, world):
         sql("UPDATE auditlog_tokenuse SET token_name = '7', user_agent = '7', account = '7'")
         sql("UPDATE auditlog_activity SET token_name = '7', target_name = '7', account = '7'")
         Run.objects.update(pipeline_name="7")
+        Webhook.objects.update(description="7")
         User.objects.update(language=MADE_UP)
         yield
 

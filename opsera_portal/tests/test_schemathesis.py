@@ -52,8 +52,8 @@ NOT_INVENTED = ("cursor", "after", "date_to", "before_at", "group", "pipeline")
 
 # Operations that can answer 400 to a body that the schema allows. The body names people, groups or steps by ids that
 # don't exist, or breaks a rule about several fields: one kind of step needs a URL and the other must not have one, the
-# organization limits the lifetime of tokens, and a pasted text can contain several tokens. A time zone must exist,
-# and a network be one.
+# organization limits the lifetime of tokens, and a pasted text can contain several tokens. A time zone must exist, a
+# network be one, and a webhook needs a URL that can be called.
 JUDGED_BEYOND_THE_SCHEMA = [
     "PATCH /api/v1/groups/{id}",
     "PATCH /api/v1/me/preferences",
@@ -61,6 +61,7 @@ JUDGED_BEYOND_THE_SCHEMA = [
     "PATCH /api/v1/organization/single-sign-on",
     "PATCH /api/v1/pipelines/{id}",
     "PATCH /api/v1/tokens/{id}",
+    "PATCH /api/v1/webhooks/{id}",
     "POST /api/v1/groups",
     "POST /api/v1/organization/policy/preview",
     "POST /api/v1/pipelines",
@@ -68,6 +69,7 @@ JUDGED_BEYOND_THE_SCHEMA = [
     "POST /api/v1/tokens",
     "POST /api/v1/tokens/lookup",
     "POST /api/v1/users",
+    "POST /api/v1/webhooks",
     "PUT /api/v1/pipelines/{id}/access-rules",
 ]
 # 422: Schemathesis sends the same Idempotency-Key with several bodies.

@@ -135,6 +135,7 @@ def add_activity(
         ActionType.SERVICE_ACCOUNT: cycle(people),
         ActionType.GROUP: cycle(groups),
         ActionType.POLICY: cycle([organization]),
+        ActionType.WEBHOOK: cycle([organization]),
         ActionType.PIPELINE: cycle(pipelines),
     }
     acted = (

@@ -41,6 +41,7 @@ REMEMBERS = {
     "token_list": "tokenId",
     "user_list": "userId",
     "group_list": "groupId",
+    "webhook_list": "webhookId",
     "logs_user_tokens": "useId",
     "logs_user_actions": "actionId",
     "me_authentication_log": "myUseId",
@@ -53,6 +54,7 @@ VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "reason": 
 IDS = {
     "users": "{{userId}}",
     "groups": "{{groupId}}",
+    "webhooks": "{{webhookId}}",
     "pipelines": "{{pipelineId}}",
     "tokens": "{{tokenId}}",
     "logs/user/tokens": "{{useId}}",
@@ -68,6 +70,7 @@ VARIABLES = {
     "tokenId": "",
     "userId": "",
     "groupId": "",
+    "webhookId": "",
     "useId": "",
     "actionId": "",
     "myUseId": "",
