@@ -3,7 +3,8 @@ service account, tells the people who answer for it.
 
 The worker reads new entries in order of ``id``, and keeps for each token what it needs to recognize a first time
 (``WatchedToken``). Tokens that were used before this began are looked up once in the counts of their uses, so that
-their usual networks are not new.
+their usual networks are not new. A token that replaces another one begins with the networks of that one; if its script
+replaces it every hour, that is no first use every hour either.
 
 A busy token costs as little as another: entries are summed up by token before anything is looked up, and a token's
 networks are told and remembered up to a limit.
@@ -53,7 +54,7 @@ MOST_NETWORKS = 100
 # Tokens that one query looks up.
 LOOKED_UP_AT_ONCE = 500
 _READ = (
-    *("name", "revoked_at", "revoked_by"),
+    *("name", "scope", "revoked_at", "revoked_by"),
     *("owner__name", "owner__is_service_account", "owner__organization"),
 )
 
@@ -76,6 +77,9 @@ class Uses:
     last_refused_in: dict[datetime, Use] = field(default_factory=dict)
 
     def add(self, use: Use, *, is_allowed: bool) -> None:
+        if use.reason == TokenUse.Reason.TOKEN_REUSED:
+            # `tokens.replacement` tells this, when it ends the family.
+            return
         if use.reason in ENDED_REASONS:
             # The first and the last one: owners who expire a token often send it once more, to see that it is refused.
             self.after_end = [*self.after_end[:1], use]
@@ -137,12 +141,18 @@ def _summed(entries: Iterable[Entry], *, tokens: int) -> tuple[dict[uuid.UUID, U
 def _tell(place: LogPlace, by_token: Mapping[uuid.UUID, Uses], last_id: int) -> tuple[bool, float]:
     """Tells, and saves the new place. ``False`` if another worker has told it. Also for how many seconds it wrote."""
     tokens = _tokens(by_token)
-    watched = _watched(tokens, place.started_at)
+    predecessors = _predecessors(tokens)
+    watched = _watched({*tokens, *predecessors.values()}, place.started_at)
     readers = readers_of(tokens.values())
     news: list[News] = []
     changed: list[WatchedToken] = []
-    for token_id, token in tokens.items():
-        known, uses = watched[token_id], by_token[token_id]
+    # In the order of their first uses, because a token and the one that replaced it can be among them.
+    for token_id, uses in by_token.items():
+        token, known = tokens.get(token_id), watched.get(token_id)
+        if token is None or known is None:
+            continue
+        if known._state.adding and token_id in predecessors:
+            _inherit(known, watched[predecessors[token_id]], is_same_script=token.rotates)
         of_token = list(_news_of(token, readers[token.owner_id], known, uses))
         news += of_token
         if _remember(known, uses, is_told_in_use_after_end=any(item.kind is ENDED_IN_USE for item in of_token)):
@@ -209,6 +219,21 @@ def _tokens(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Token]:
         rows = Token.objects.filter(pk__in=some).select_related("owner").only(*_READ)
         found |= {token.pk: token for token in rows}
     return found
+
+
+def _predecessors(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
+    """Those of the tokens that replaced another one, each with that one."""
+    found: dict[uuid.UUID, uuid.UUID] = {}
+    for some in batches_of(list(ids), LOOKED_UP_AT_ONCE):
+        rows = Token.objects.filter(replaced_by__in=some).order_by()
+        found |= {new: old for new, old in rows.values_list("replaced_by", "pk") if new is not None}
+    return found
+
+
+def _inherit(new: WatchedToken, old: WatchedToken, *, is_same_script: bool) -> None:
+    new.networks = list(dict.fromkeys([*new.networks, *old.networks]))[:MOST_NETWORKS]
+    if is_same_script:
+        new.was_used, new.was_refused = new.was_used or old.was_used, new.was_refused or old.was_refused
 
 
 def _watched(ids: Iterable[uuid.UUID], started_at: datetime) -> dict[uuid.UUID, WatchedToken]:

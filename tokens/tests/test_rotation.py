@@ -8,6 +8,7 @@ import time_machine
 from django.db import connection
 from rest_framework.test import APIClient
 
+from accounts.models import Notification
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from auditlog.models import Activity, TokenUse
@@ -187,6 +188,9 @@ def test_reuse_ends_the_whole_family_and_tells_the_owner(token, overlap):
     (mail,) = delivered()
     assert mail.to == [token.owner.email]
     assert all(text in mail.body for text in (ELSEWHERE, "weekly", "What to do"))
+    # The portal tells nothing about each replacement by the script.
+    told = Notification.objects.filter(person=token.owner)
+    assert sorted(told.values_list("kind", flat=True)) == ["reused", "reused"]
     # Once more: still the same answer, and nothing happens.
     assert rotate(first).json()["code"] == "token_reused"
     assert OutgoingMail.objects.count() == 1

@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from accounts import services as accounts
+from accounts.models import Notification
 from accounts.roles import SiteRole
 from accounts.tests.factories import ServiceAccountFactory, UserFactory
 from auditlog.models import Activity, TokenUse
@@ -139,22 +140,31 @@ def test_mails_about_its_tokens_go_to_those_who_answer_for_it(organization, owne
     )
     Token.objects.filter(pk=soon.pk).update(expires_at=timezone.now() + timedelta(hours=20))
 
-    services.revoke_token(actor=owner, token=token, reason="found in a repository")
+    issue(owner, account, "made")
     (mail,) = delivered()
+    by = f"{owner.name} ({owner.email})"
+    assert (mail.to, mail.subject) == ([member.email], f"CI deploy (service account): {by} created the token “made”.")
+    services.revoke_token(actor=owner, token=token, reason="found in a repository")
+    mail = delivered()[1]
     assert mail.to == [member.email]
     assert mail.subject.startswith("CI deploy")
     assert "found in a repository" in mail.body
     assert f"/organization/service-accounts/{account.pk}/tokens/" in mail.body
     assert "service-account.invalid" not in mail.body
     notices.tell(account.pk)
-    assert sorted(mail.to[0] for mail in delivered()[1:]) == [member.email, owner.email]
+    assert sorted(mail.to[0] for mail in delivered()[2:]) == [member.email, owner.email]
     # Nobody is left: Administrators are told.
     for person in (owner, member):
         accounts.set_active(actor=administrator, user=person, is_active=False)
     list(services.end_by_operator(Token.objects.filter(pk=soon.pk), reason="key retired"))
-    told = delivered()[3:]
+    told = delivered()[4:]
     assert sorted(mail.to[0] for mail in told) == ["a2@acme.example", administrator.email]
     assert "no responsible person of it is active" in told[0].body
+    # Each reader is told once; the service account never, and nobody about what they did.
+    rows = Notification.objects.exclude(person__site_role=SiteRole.ADMINISTRATOR).values_list("person", "kind")
+    assert sorted(rows) == sorted(
+        [(owner.pk, "end_near"), *((member.pk, kind) for kind in ("created_for_you", "end_near", "expired_early"))]
+    )
 
 
 def test_reason_is_required_for_tokens_of_service_accounts(administrator, account):

@@ -9,13 +9,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts import services
 from accounts.models import Notification
+from accounts.notifications.texts import sentence_of
+from accounts.tests.factories import ServiceAccountFactory
 from auditlog import counting
 from auditlog.models import LogPlace
 from auditlog.tests.test_logs import use
 from opsera_portal.tests.mails import delivered
 from tokens import use_news
-from tokens.models import WatchedToken
+from tokens.models import Token, WatchedToken
 from tokens.tests.factories import TokenFactory
 
 OK, REFUSED = (200, "ok"), (403, "insufficient_scope")
@@ -185,3 +188,35 @@ def test_token_that_is_gone_and_an_unreadable_entry_are_skipped(watching, owner)
     used(token, "198.51.100.4")
     use_news.tell_of_new_uses(stopped)
     assert Notification.objects.count() == 1
+
+
+def test_token_that_replaced_another_one_keeps_its_networks(watching, owner):
+    for scope, kinds in (("api", ["first_use", "new_network"]), ("api tokens:rotate", ["new_network"])):
+        old, new, newest = (TokenFactory(owner=owner, scope=scope) for _ in range(3))
+        for replaced, by in ((old, new), (new, newest)):
+            Token.objects.filter(pk=replaced.pk).update(replaced_by=by, replaced_at=timezone.now())
+        used(old)
+        assert [kind for kind, _ in told(old)] == ["first_use"]
+        # In one round: each one knows what the one before it learned.
+        used(new, "198.51.100.4")
+        used(newest)
+        used(newest, "198.51.100.4")
+        assert [kind for kind, _ in told(new)] == kinds
+        assert [kind for kind, _ in told(newest)] == kinds[:-1]
+
+
+def test_readers_of_a_service_account_are_told_and_it_is_not(watching, organization, owner, member):
+    account = ServiceAccountFactory(organization=organization, name="CI", responsible=[owner, member])
+    now = timezone.now()
+    token = TokenFactory(owner=account, name="deploy", revoked_at=now, revoked_by=owner, live_name_key=None)
+    services.set_preferences(actor=member, notifications={"first_use": "off"})
+    used(token)
+    used(token, answer=(401, "token_reused"), at=now + timedelta(minutes=20))
+    # One of them has just expired it, and checks that.
+    used(token, answer=(401, "revoked"), at=now + timedelta(minutes=1))
+
+    assert [kind for kind, _ in told(token)] == ["first_use", "first_use"]
+    said = "CI (service account): “deploy” was used for the first time, from 192.0.2.7."
+    assert [sentence_of(row) for row in Notification.objects.of(owner)] == [said]
+    assert not Notification.objects.of(member).exists()
+    assert not Notification.objects.filter(person=account).exists()
