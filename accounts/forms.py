@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from accounts import finding
-from accounts.models import POLICY_FIELDS, Group, Organization, User
+from accounts.models import POLICY_FIELDS, POLICY_LISTS, Group, Organization, User
 from accounts.roles import SiteRole
 from core.api import scopes
 from core.pages.seen import SeenForm
@@ -325,6 +325,13 @@ class PolicyForm(forms.ModelForm[Organization]):
         help_text=_("Tokens with any other scope are blocked from their next use on."),
         error_messages={"required": _("Allow at least one scope.")},
     )
+    approval_scopes = forms.MultipleChoiceField(
+        label=_("Scopes that need approval"),
+        choices=scopes.CHOICES,
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text=_("A second person must approve new tokens with one of these scopes. Existing tokens work on."),
+    )
     two_factor_roles = forms.MultipleChoiceField(
         label=_("Site roles that require two-factor"),
         choices=SiteRole.choices,
@@ -339,7 +346,7 @@ class PolicyForm(forms.ModelForm[Organization]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in ("allowed_scopes", "two_factor_roles"):
+        for name in POLICY_LISTS:
             self.initial[name] = getattr(self.instance, name).split()
         self._tell_limits()
 
@@ -354,6 +361,9 @@ class PolicyForm(forms.ModelForm[Organization]):
 
     def clean_allowed_scopes(self) -> str:
         return " ".join(self.cleaned_data["allowed_scopes"])
+
+    def clean_approval_scopes(self) -> str:
+        return " ".join(self.cleaned_data["approval_scopes"])
 
     def clean_two_factor_roles(self) -> str:
         return " ".join(self.cleaned_data["two_factor_roles"])

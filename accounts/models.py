@@ -32,9 +32,14 @@ POLICY_FIELDS = (
     "allowed_scopes",
     "max_live_tokens",
     "unused_tokens_end_after_days",
+    "approval_scopes",
+    "approval_lifetime_days",
+    "approval_for_service_accounts",
     "two_factor_roles",
     "log_retention_days",
 )
+# Those of them that are stored as words with spaces between them.
+POLICY_LISTS = ("allowed_scopes", "approval_scopes", "two_factor_roles")
 
 
 def every_scope() -> str:
@@ -76,6 +81,25 @@ class Organization(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(366)],
         help_text=gettext_lazy("1 to 366, or empty: unused tokens then live until they expire."),
     )
+    approval_scopes = models.CharField(
+        "scopes that need approval",
+        max_length=200,
+        blank=True,
+        default="",
+        help_text="Separated by spaces. A second person must approve new tokens with one of these scopes.",
+    )
+    approval_lifetime_days = models.PositiveSmallIntegerField(
+        gettext_lazy("lifetime above which tokens need approval, in days"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(366)],
+        help_text=gettext_lazy("1 to 366, or empty. A second person must approve new tokens with a longer lifetime."),
+    )
+    approval_for_service_accounts = models.BooleanField(
+        gettext_lazy("tokens of service accounts need approval"),
+        default=False,
+        help_text=gettext_lazy("A second person must approve each new token of a service account."),
+    )
     two_factor_roles = models.CharField(
         "site roles that require two-factor",
         max_length=200,
@@ -112,6 +136,11 @@ class Organization(models.Model):
                 name="organization_unused_tokens_end_after_1_to_366_days",
             ),
             models.CheckConstraint(condition=~models.Q(allowed_scopes=""), name="organization_allows_a_scope"),
+            models.CheckConstraint(
+                condition=models.Q(approval_lifetime_days__isnull=True)
+                | models.Q(approval_lifetime_days__gte=1, approval_lifetime_days__lte=366),
+                name="organization_approval_above_1_to_366_days",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -119,13 +148,17 @@ class Organization(models.Model):
 
     def clean(self) -> None:
         self.allowed_scopes = _in_order(self.allowed_scopes, scopes.BY_ID, "allowed_scopes")
+        self.approval_scopes = _in_order(self.approval_scopes, scopes.BY_ID, "approval_scopes")
         self.two_factor_roles = _in_order(self.two_factor_roles, SiteRole.values, "two_factor_roles")
 
     @property
     def policy(self) -> dict[str, Any]:
         """`POLICY_FIELDS` with their values; scopes and roles as lists of ids."""
+        # For a request with a token, only the fields that each use needs were read (`tokens.record_query`).
+        if missing := self.get_deferred_fields().intersection(POLICY_FIELDS):
+            self.refresh_from_db(fields=list(missing))
         values = {field: getattr(self, field) for field in POLICY_FIELDS}
-        return values | {field: values[field].split() for field in ("allowed_scopes", "two_factor_roles")}
+        return values | {field: values[field].split() for field in POLICY_LISTS}
 
     @property
     def policy_version(self) -> str:

@@ -14,6 +14,8 @@ from core.pages.forms import refusals_in
 from core.pages.seen import SeenForm
 from core.text import Text, grouped
 from tokens import seen
+from tokens.approval.models import DECISION_REASON_MAX_LENGTH
+from tokens.approval.rules import rules_in_words
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.descriptions import clean_description
 from tokens.leaks.finding import MAX_PASTED_LENGTH
@@ -74,7 +76,8 @@ class ChoiceOfPipelines(forms.Widget):
 class TokenForm(forms.Form):
     """`cleaned_data`: ``name``, ``description``, ``scopes`` (list of `Scope`), ``pipelines`` (list of ids, or ``None``
     for all), ``networks`` (list of texts, empty for everywhere), ``max_uses`` (``None`` without a limit),
-    ``expires_at`` (aware datetime)."""
+    ``expires_at`` (aware datetime), ``approval_reason`` (may be empty; missing if no token of the owner can need
+    approval)."""
 
     name = NameField(
         gettext_lazy("What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ .")
@@ -127,6 +130,13 @@ class TokenForm(forms.Form):
         widget=forms.DateInput(attrs={"type": "date"}),
         help_text=gettext_lazy("For “On a date”: the token works until the end of that day (UTC)."),
     )
+    # `services.issue_token` says when it is required.
+    approval_reason = forms.CharField(
+        label=gettext_lazy("Why you need it"),
+        required=False,
+        max_length=DESCRIPTION_MAX_LENGTH * 4,
+        widget=forms.Textarea(attrs={"rows": 2, "autocomplete": "off"}),
+    )
 
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
         self.owner, self.policy = owner, owner.own_organization
@@ -147,6 +157,11 @@ class TokenForm(forms.Form):
                 "Your organization allows %(count)s days at most.",
                 longest.days,
             ) % {"count": grouped(longest.days)}
+        if needing := rules_in_words(self.policy, self.owner):
+            hint = gettext("Required for these tokens, for the person who decides.")
+            self.fields["approval_reason"].help_text = " ".join([*needing, hint])
+        else:
+            del self.fields["approval_reason"]
         self.fields["expires_at"].widget.attrs |= {
             "min": now.date().isoformat(),
             "max": (now + longest).date().isoformat(),
@@ -248,6 +263,23 @@ class ReplaceTokenForm(forms.Form):
         initial=DEFAULT_OVERLAP_HOURS,
         help_text=gettext_lazy("Give the new token to your scripts in this time. Both work."),
     )
+
+
+class ApprovalForm(forms.Form):
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        required=False,
+        max_length=DECISION_REASON_MAX_LENGTH,
+        help_text=gettext_lazy("For the mail to the person who asked, and for the log. Required if you reject."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": gettext_lazy("Give a reason.")},
+    )
+
+
+class RejectionForm(ApprovalForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].required = True
 
 
 class ExpireTokenForm(forms.Form):

@@ -23,7 +23,16 @@ from core.db.prepared_statements import fetch_one, own_connection, uuid_as_store
 from tokens.models import Token
 
 # No request with a token reads these. They are deferred: reading one makes a query.
-_LEFT_OUT = {"password", "last_login", "browser_language"}
+_LEFT_OUT = {
+    "password",
+    "last_login",
+    "browser_language",
+    "waits_until",
+    "approved_at",
+    "approval_scopes",
+    "approval_lifetime_days",
+    "approval_for_service_accounts",
+}
 _TOKEN_FIELDS, _USER_FIELDS, _ORGANIZATION_FIELDS = (
     [field for field in model._meta.concrete_fields if field.attname not in _LEFT_OUT]
     for model in (Token, User, Organization)

@@ -21,6 +21,7 @@ from auditlog.record import record
 from core.db.locks import lock_if_exists
 from core.errors import DomainError, NotAllowed, errors_of
 from core.http.request_context import person_of
+from tokens.approval.asking import needs_approval_first
 from tokens.keys.ring import signing_lock
 from tokens.lifetimes import now_in_seconds, same_lifetime
 from tokens.models import Token
@@ -50,9 +51,11 @@ class LimitedUses(DomainError):
 
 def can_be_replaced(token: Token) -> bool:
     """Whether its owner can replace it: it has not ended, was shown, was not replaced before, and its uses are not
-    counted: two tokens could be used more often than one."""
-    is_countless = token.max_uses is None
-    return is_countless and token.revealed_at is not None and token.replaced_at is None and not token.has_ended
+    counted: two tokens could be used more often than one. A token like it must not need approval, unless this one was
+    approved."""
+    if token.max_uses is not None or needs_approval_first(token):
+        return False
+    return token.revealed_at is not None and token.replaced_at is None and not token.has_ended
 
 
 def replace_token(
@@ -62,9 +65,9 @@ def replace_token(
 
     The new one lives as long as the old one was to live, or as long as the policy allows. The old one ends
     ``overlap_hours`` from now, or before if it would have ended before; with 0, it ends immediately. Raises what
-    `services.issue_token` raises, ``AlreadyEnded``, ``AlreadyReplaced``, ``NeverShown`` or ``LimitedUses``, and
-    ``ValidationError`` for a number of hours that is out of range. If two requests come at once, one replaces the
-    token.
+    `services.issue_token` raises, ``ApprovalNeeded``, ``AlreadyEnded``, ``AlreadyReplaced``, ``NeverShown`` or
+    ``LimitedUses``, and ``ValidationError`` for a number of hours that is out of range. If two requests come at once,
+    one replaces the token.
     """
     require_proof(Privilege.REPLACE_TOKEN, request)
     _check_overlap(overlap_hours)

@@ -27,6 +27,7 @@ from core.seen import check_seen
 from core.text import grouped
 from tokens import jwt
 from tokens import seen as fingerprints
+from tokens.approval import asking
 from tokens.descriptions import clean_description
 from tokens.keys.ring import signing_lock
 from tokens.lifetimes import check_expiry, now_in_seconds
@@ -36,7 +37,7 @@ from tokens.names import clean_name, name_key, numbered
 from tokens.networks import clean_networks
 from tokens.pipeline_choice import check_choice, limit_token
 from tokens.policy.rules import scopes_not_allowed
-from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, not_ended
+from tokens.querysets import TokenQuerySet, not_ended, showable
 from tokens.uses import clean_max_uses
 
 NAME_TAKEN = gettext_lazy("One of your live tokens has this name already.")
@@ -88,13 +89,15 @@ def issue_token(
     pipelines: Collection[uuid.UUID] | None = None,
     networks: Collection[str] = (),
     max_uses: int | None = None,
+    approval_reason: str = "",
     replaces: Token | None = None,
     request: HttpRequest | None = None,
 ) -> Token:
     """Creates the metadata of a token for ``actor``; `reveal_token` creates the token itself.
 
     ``pipelines``: the only ones that it reaches; ``None`` for all that the actor can use. ``networks``: the only ones
-    from which it can be used. ``max_uses``: how often. ``replaces``: only `tokens.replacement` gives it. Raises
+    from which it can be used. ``max_uses``: how often. ``approval_reason``: why the actor needs it, for a token that
+    waits for approval then (`tokens.approval`). ``replaces``: only `tokens.replacement` gives it. Raises
     ``ValidationError`` by field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once,
     the second one counts the token of the first.
     """
@@ -120,6 +123,15 @@ def issue_token(
                 check_expiry(expires_at, start=created_at, longest=longest_lifetime(policy))
             with errors_of("scopes"):
                 check_scopes(chosen, policy)
+            approval = asking.plan(
+                policy=policy,
+                owner=actor,
+                chosen=chosen,
+                created_at=created_at,
+                expires_at=expires_at,
+                reason=approval_reason,
+                replaces=replaces,
+            )
             _check_number(actor, policy)
             _free_name_of_ended_token(actor, key)
             token = Token.objects.create(
@@ -134,6 +146,7 @@ def issue_token(
                 max_uses=max_uses,
                 created_at=created_at,
                 expires_at=expires_at,
+                **approval.columns,
             )
             record(
                 actor=actor,
@@ -147,6 +160,7 @@ def issue_token(
                 **({"networks": chosen_networks.split()} if chosen_networks else {}),
                 **({"replaces": str(replaces.pk)} if replaces else {}),
             )
+            asking.ask(approval, actor=actor, token=token, request=request)
     except IntegrityError:
         if Token.objects.owned_by(actor).filter(live_name_key=key).exists():
             raise NameTaken(NAME_TAKEN) from None
@@ -226,11 +240,11 @@ def reveal_token(*, actor: User, token: Token, request: HttpRequest | None = Non
     with signing_lock(), transaction.atomic():
         signed_jwt, key_id = jwt.encode(token)
         won = Token.objects.filter(
+            showable(now),
             pk=token.pk,
             owner=actor,
             revealed_at__isnull=True,
             revoked_at__isnull=True,
-            created_at__gt=now - PENDING_LAPSES_AFTER,
             expires_at__gt=now,
         ).update(revealed_at=now, signing_key_id=key_id)
         if not won:
@@ -252,9 +266,13 @@ def issue_and_reveal_token(
     pipelines: Collection[uuid.UUID] | None = None,
     networks: Collection[str] = (),
     max_uses: int | None = None,
+    approval_reason: str = "",
     request: HttpRequest | None = None,
 ) -> tuple[Token, str]:
-    """Creates and reveals a token in one transaction, for an answer that shows it. Raises what the two raise."""
+    """Creates and reveals a token in one transaction, for an answer that shows it. Raises what the two raise.
+
+    A token that waits for approval is not revealed: the text is empty then.
+    """
     with signing_lock(), transaction.atomic():
         token = issue_token(
             actor=actor,
@@ -265,8 +283,11 @@ def issue_and_reveal_token(
             pipelines=pipelines,
             networks=networks,
             max_uses=max_uses,
+            approval_reason=approval_reason,
             request=request,
         )
+        if token.waits_until is not None:
+            return token, ""
         try:
             return reveal_token(actor=actor, token=token, request=request)
         except CannotBeRevealed:

@@ -57,7 +57,7 @@ def _end_of(token: Token) -> SafeString | str:
 def _row_kind(token: Token, state: TokenState) -> str:
     if _expires_soon(token, state):
         return "ends-soon"
-    return "live" if state in {TokenState.ACTIVE, TokenState.PENDING} else "ended"
+    return "live" if state in {TokenState.ACTIVE, TokenState.PENDING, TokenState.WAITING} else "ended"
 
 
 def _is_being_replaced(token: Token, state: TokenState) -> bool:
@@ -248,6 +248,7 @@ class TokensToExpireTable(PortalTable):
 
 # What is said instead of a number about tokens that can do nothing now.
 CANNOT_DO: dict[TokenState, Text] = {
+    TokenState.WAITING: gettext_lazy("Nothing yet: waiting for approval"),
     TokenState.PENDING: gettext_lazy("Nothing yet: not shown to its owner"),
     TokenState.OWNER_DEACTIVATED: gettext_lazy("Nothing now: its owner is deactivated"),
     TokenState.BLOCKED_BY_POLICY: gettext_lazy("Nothing now: blocked by policy"),

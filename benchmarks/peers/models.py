@@ -31,6 +31,8 @@ class Token(models.Model):
     use_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
+    waits_until = models.DateTimeField(null=True)
+    approved_at = models.DateTimeField(null=True)
     revealed_at = models.DateTimeField(null=True)
     signing_key_id = models.CharField(max_length=64, blank=True)
     revoked_at = models.DateTimeField(null=True)

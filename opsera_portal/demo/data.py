@@ -16,6 +16,7 @@ from accounts.models import Group, Organization, User
 from accounts.roles import SiteRole
 from core.files import private_opener
 from opsera_portal.demo import echo
+from opsera_portal.demo.approvals import create_approvals
 from opsera_portal.demo.history import create_history
 from pipelines import step_secrets
 from pipelines.access import ItemRole
@@ -206,6 +207,7 @@ def _create_demo(echo_port: int) -> dict[str, str]:
         for described in PIPELINES
     }
     create_history(people, pipelines)
+    create_approvals(people)
     for described in PIPELINES:
         pipeline = pipelines[described.name]
         for subject, role in described.rules:

@@ -229,6 +229,7 @@ KEPT = {
     "pipelines_tokenpipeline",
     "socialaccount_socialaccount",
     "socialaccount_socialapp",
+    "tokens_approvalrequest",
     "tokens_token",
 }
 

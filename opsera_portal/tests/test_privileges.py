@@ -38,7 +38,7 @@ from opsera_portal.tests.ways_in import nothing_was_given_since, snapshot
 from opsera_portal.tests.worlds import check_row
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens.policy.preview import review_policy
-from tokens.tests.factories import TokenFactory, bearer
+from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer
 
 LATER = timedelta(minutes=26)
 ASKS = re.compile(r"/login/(two-factor/|passkey/)?again/\?next=")
@@ -50,6 +50,8 @@ ROUTES = {
     "POST /users/{id}/two-factor/reset": Privilege.RESET_TWO_FACTOR,
     "PATCH /organization/policy": Privilege.CHANGE_POLICY,
     "POST /tokens": Privilege.CREATE_TOKEN,
+    "POST /approvals/{id}/approve": Privilege.DECIDE_APPROVAL,
+    "POST /approvals/{id}/reject": Privilege.DECIDE_APPROVAL,
     "POST /tokens/{id}/replace": Privilege.REPLACE_TOKEN,
     "POST /me/sessions/{id}/end": Privilege.END_SESSION,
     "POST /me/sessions/end-all": Privilege.END_ALL_SESSIONS,
@@ -60,6 +62,7 @@ LESS_BY_TOKEN = {"PATCH /users/{id}": "Deactivate a person"}
 # Pages that need a recent proof of identity: their privilege, and the page to continue from (`.` is the page itself).
 PERSON = "/organization/users/{user}/"
 SECURITY = "/profile/security/"
+APPROVAL = "/organization/approvals/{approval}/"
 PAGES_THAT_ASK = {
     "GET /organization/users/invite/": (Privilege.INVITE, "."),
     "POST /organization/users/invite/": (Privilege.INVITE, "."),
@@ -73,6 +76,8 @@ PAGES_THAT_ASK = {
     "POST /profile/tokens/": (Privilege.CREATE_TOKEN, "."),
     "GET /profile/tokens/{token}/replace/": (Privilege.REPLACE_TOKEN, "."),
     "POST /profile/tokens/{token}/replace/": (Privilege.REPLACE_TOKEN, "."),
+    f"POST {APPROVAL}approve/": (Privilege.DECIDE_APPROVAL, APPROVAL),
+    f"POST {APPROVAL}reject/": (Privilege.DECIDE_APPROVAL, APPROVAL),
     f"GET {SECURITY}email/": (Privilege.CHANGE_OWN_EMAIL, "."),
     f"POST {SECURITY}email/": (Privilege.CHANGE_OWN_EMAIL, "."),
     # Only for people with two-factor: the form asks everyone for the current password.
@@ -109,6 +114,7 @@ FORMS = {
     "/organization/users/invite/": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
     f"{PERSON}role/": {"site_role": "administrator"},
     "/profile/tokens/": {"name": "by the page", "scopes": ["api"], "lifetime": "1w", "expires_at": ""},
+    f"{APPROVAL}reject/": {"reason": "by the page"},
     "/profile/tokens/{token}/replace/": {"overlap_hours": "24"},
     f"{SECURITY}email/": {"email": "new@acme.example"},
     f"{SECURITY}password/": {
@@ -144,7 +150,9 @@ def things(ada):
     StepFactory(pipeline=pipeline)
     RunFactory(pipeline=pipeline, number=1)
     ruled = PipelineFactory(owner=ada)
-    return things_of(ada, pipeline) | {"ruled": ruled, "rule": AccessRuleFactory(pipeline=ruled, user=ada)}
+    request = ApprovalRequestFactory(token__owner=UserFactory(organization=ada.organization))
+    rule = AccessRuleFactory(pipeline=ruled, user=ada)
+    return things_of(ada, pipeline) | {"ruled": ruled, "rule": rule, "approval": request}
 
 
 @pytest.fixture
@@ -274,14 +282,14 @@ def test_no_route_gives_access_to_a_session_with_an_old_proof(api, ada, things_f
 @pytest.mark.parametrize("name", sorted({*ROUTES, *LESS_BY_TOKEN} - {"POST /me/sessions/end-all"}))
 def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     method, address = name.split(" ")
-    for kind in ("session", "user", "token"):
+    for kind in ("session", "user", "token", "approval"):
         address = address.replace(f"/{kind}s/{{id}}", f"/{kind}s/{{{kind}}}")
     things = things_for(address)
     api.force_login(ada)
     before = snapshot()
 
     assert send(api, method, address, things).status_code < 300
-    assert (snapshot() != before) is ("sessions" not in address)
+    assert (snapshot() != before) is ("sessions" not in address and "reject" not in address)
 
 
 @pytest.mark.parametrize("was_active", [True, False])
@@ -472,6 +480,7 @@ NOT_BY_ONE_REQUEST = (
     "/email/",
     "/set/",
     "/sessions/",
+    "/reject/",
 )
 
 

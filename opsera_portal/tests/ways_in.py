@@ -24,8 +24,9 @@ from tokens.models import Token
 COLUMNS = {
     "accounts_user": {"email", "organization_id", "site_role", "is_active", "is_superuser", "password"},
     "accounts_organization": {"slug", *POLICY_FIELDS},
+    "tokens_token": {"approved_at"},
 }
-INSERTS = {*COLUMNS, "mfa_authenticator", "socialaccount_socialaccount", "tokens_token"}
+INSERTS = {*COLUMNS, "mfa_authenticator", "socialaccount_socialaccount"}
 DELETES = {"mfa_authenticator", "socialaccount_socialaccount"}
 
 # These check another proof: a mailed link, the current password, or the answer of the provider.
@@ -121,6 +122,7 @@ def snapshot():
         "addresses": set(EmailAddress.objects.values_list("pk", flat=True)),
         "links": set(SocialAccount.objects.values_list("pk", flat=True)),
         "tokens": set(Token.objects.values_list("pk", flat=True)),
+        "approved": set(Token.objects.filter(approved_at__isnull=False).values_list("pk", flat=True)),
         "invitations": Activity.objects.filter(action="user.invited").count(),
     }
 

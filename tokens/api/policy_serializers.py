@@ -4,13 +4,11 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.models import POLICY_FIELDS
+from accounts.models import POLICY_FIELDS, POLICY_LISTS
 from accounts.roles import SiteRole
 from core.api.scopes import CHOICES as SCOPE_CHOICES
 from core.api.serializers import BoundedListField, StrictSerializer, TextField, WholeNumberField
 from tokens.policy.preview import SOON
-
-LISTS = ("allowed_scopes", "two_factor_roles")
 
 
 class PolicySerializer(serializers.Serializer[Any]):
@@ -19,6 +17,16 @@ class PolicySerializer(serializers.Serializer[Any]):
     max_live_tokens = serializers.IntegerField(help_text="The maximum number of live tokens of a person.")
     unused_tokens_end_after_days = serializers.IntegerField(
         allow_null=True, help_text="Null: unused tokens work until they expire."
+    )
+    approval_scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=SCOPE_CHOICES),
+        help_text="A second person must approve new tokens with one of these scopes.",
+    )
+    approval_lifetime_days = serializers.IntegerField(
+        allow_null=True, help_text="A second person must approve new tokens with a longer lifetime. Null: no limit."
+    )
+    approval_for_service_accounts = serializers.BooleanField(
+        help_text="Whether a second person must approve new tokens of service accounts."
     )
     two_factor_roles = serializers.ListField(
         child=serializers.ChoiceField(choices=SiteRole.choices), help_text="Site roles that need two-factor."
@@ -89,6 +97,11 @@ class ChangePolicyBody(StrictSerializer):
     )
     max_live_tokens = WholeNumberField(required=False, min_value=1, max_value=1000)
     unused_tokens_end_after_days = WholeNumberField(required=False, allow_null=True, min_value=1, max_value=366)
+    approval_scopes = BoundedListField(
+        child=serializers.ChoiceField(choices=SCOPE_CHOICES), required=False, max_length=len(SCOPE_CHOICES), is_set=True
+    )
+    approval_lifetime_days = WholeNumberField(required=False, allow_null=True, min_value=1, max_value=366)
+    approval_for_service_accounts = serializers.BooleanField(required=False)
     two_factor_roles = BoundedListField(
         child=serializers.ChoiceField(choices=SiteRole.choices), required=False, max_length=len(SiteRole), is_set=True
     )
@@ -102,7 +115,7 @@ class ChangePolicyBody(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """``changes`` (values as an organization stores them) and ``version``."""
         changes = {
-            field: " ".join(attrs[field]) if field in LISTS else attrs[field]
+            field: " ".join(attrs[field]) if field in POLICY_LISTS else attrs[field]
             for field in POLICY_FIELDS
             if field in attrs
         }

@@ -166,7 +166,9 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
         return token.networks.split()
 
     @extend_schema_field(
-        serializers.ChoiceField(choices=STATE_CHOICES, help_text="`revoked`: someone expired it early.")
+        serializers.ChoiceField(
+            choices=STATE_CHOICES, help_text="`revoked`: someone expired it early. `waiting`: for approval."
+        )
     )
     def get_state(self, token: Token) -> str:
         return token.state.id
@@ -271,7 +273,11 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
 class IssuedTokenSerializer(TokenSerializer):
     """The one answer that shows a new token. Only describes it: `TokenViewSet.create` adds ``token``."""
 
-    token = serializers.CharField(read_only=True, help_text="The token itself. It is shown only once and not stored.")
+    token = serializers.CharField(
+        read_only=True,
+        allow_null=True,
+        help_text="The token itself. It is shown only once and not stored. Null if it waits for approval.",
+    )
 
     class Meta(TokenSerializer.Meta):
         fields = [*TokenSerializer.Meta.fields, "token"]
@@ -289,12 +295,14 @@ class TokenNameField(TextField):
 class TokenDescriptionField(TextField):
     """Line breaks become spaces before its length is checked."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(
+        self, says: str = "At most 500 printable characters; line breaks become spaces.", **kwargs: Any
+    ) -> None:
         super().__init__(
             max_length=DESCRIPTION_MAX_LENGTH * 4,
             allow_blank=True,
             required=False,
-            help_text="At most 500 printable characters; line breaks become spaces.",
+            help_text=says,
             **kwargs,
         )
 
@@ -321,6 +329,8 @@ class EditTokenBody(StrictSerializer):
 
 class IssueTokenBody(StrictSerializer):
     """`name`, `scopes`, if wanted `pipelines`, `networks` and `max_uses`, and either `lifetime` or `expires_at`.
+
+    `approval_reason` if the token needs approval.
 
     Without both, it expires after one month.
     """
@@ -366,6 +376,11 @@ class IssueTokenBody(StrictSerializer):
         default=None,
         help_text="How often the token can be used. With its last use, it ends. Without it, or with null, as often as "
         "you like.",
+    )
+    approval_reason = TokenDescriptionField(
+        default="",
+        says="Why you need the token, for the person who decides. Required if the organization's policy asks for "
+        "approval of such a token; otherwise ignored. At most 500 printable characters.",
     )
     lifetime = serializers.ChoiceField(choices=Lifetime.choices, required=False)
     expires_at = TextField(

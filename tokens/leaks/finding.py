@@ -69,6 +69,9 @@ _NO_TOKEN = uuid.UUID(int=0)
 # What the state of a found token means to the person who found it.
 MEANINGS: dict[TokenState, Text] = {
     TokenState.ACTIVE: gettext_lazy("It works: anyone who has it can act as its owner. If it was leaked, expire it."),
+    TokenState.WAITING: gettext_lazy(
+        "It does not work: it waits for approval and was never shown to its owner. Nobody should have it."
+    ),
     TokenState.PENDING: gettext_lazy(
         "It does not work: it was created but never shown to its owner. Nobody should have it."
     ),

@@ -15,8 +15,10 @@ from tokens.policy.preview import SOON, Effect, Review
 # Labels of the form that end with a unit. Here, the value has it.
 LABELS_WITHOUT_UNIT: dict[str, Text] = {
     "max_token_lifetime_days": gettext_lazy("Longest lifetime of a token"),
+    "approval_lifetime_days": gettext_lazy("Lifetime above which tokens need approval"),
     "log_retention_days": gettext_lazy("How long both logs are kept"),
 }
+APPROVAL_FIELDS = ("approval_scopes", "approval_lifetime_days", "approval_for_service_accounts")
 
 
 def in_words(organization: Organization) -> dict[str, str]:
@@ -27,6 +29,12 @@ def in_words(organization: Organization) -> dict[str, str]:
         "allowed_scopes": ", ".join(str(BY_ID[scope].label) for scope in organization.allowed_scopes.split()),
         "max_live_tokens": str(organization.max_live_tokens),
         "unused_tokens_end_after_days": gettext("Never") if unused_days is None else _days(unused_days),
+        "approval_scopes": ", ".join(str(BY_ID[scope].label) for scope in organization.approval_scopes.split())
+        or pgettext("scopes", "None"),
+        "approval_lifetime_days": pgettext("lifetime", "No limit")
+        if organization.approval_lifetime_days is None
+        else _days(organization.approval_lifetime_days),
+        "approval_for_service_accounts": _yes_or_no(organization.approval_for_service_accounts),
         "two_factor_roles": ", ".join(str(SiteRole(role).label) for role in organization.two_factor_roles.split())
         or pgettext("site roles", "None"),
         "log_retention_days": _days(organization.log_retention_days),
@@ -78,6 +86,8 @@ def consequences(review: Review) -> Iterator[str]:
             "%(count)s people over the new limit keep their tokens but can't create more.",
             effect.people_above_max_live_tokens,
         ) % {"count": grouped(effect.people_above_max_live_tokens)}
+    if any(getattr(review.after, field) != getattr(review.before, field) for field in APPROVAL_FIELDS):
+        yield gettext("The rules of approval apply to new tokens only. Existing tokens work on without approval.")
     kept = review.after.log_retention_days
     if kept < review.before.log_retention_days:
         yield ngettext(
@@ -105,6 +115,10 @@ def blocked_tokens(effect: Effect) -> str:
     if sum(effect.by_rule.values()) > effect.blocked_tokens:
         return " ".join([sentence, gettext("A token that breaks several rules is counted for each of them.")])
     return sentence
+
+
+def _yes_or_no(value: bool) -> str:
+    return gettext("Yes") if value else gettext("No")
 
 
 def _days(number: int) -> str:

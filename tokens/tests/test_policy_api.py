@@ -14,6 +14,9 @@ NEW = {
     "allowed_scopes": SCOPES,
     "max_live_tokens": 50,
     "unused_tokens_end_after_days": None,
+    "approval_scopes": [],
+    "approval_lifetime_days": None,
+    "approval_for_service_accounts": False,
     "two_factor_roles": [],
     "log_retention_days": 400,
 }

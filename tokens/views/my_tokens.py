@@ -103,7 +103,9 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
             # `accounts/security/kept_forms.py` fills in the form afterwards.
             return ask_again(request, then=request.path)
         if form.is_valid() and (token := self._issue(form)):
-            return redirect("tokens:token_reveal", pk=token.pk)
+            # Its page says that it waits, and for what.
+            page = "tokens:token_reveal" if token.waits_until is None else "tokens:token_detail"
+            return redirect(page, pk=token.pk)
         self.filterset = self.get_filterset(self.get_filterset_class())
         self.object_list = self.filterset.qs
         context = self.get_context_data(form=form, filter=self.filterset, object_list=self.object_list)
@@ -121,6 +123,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
                 networks=form.cleaned_data["networks"],
                 max_uses=form.cleaned_data["max_uses"],
                 expires_at=form.cleaned_data["expires_at"],
+                approval_reason=form.cleaned_data.get("approval_reason", ""),
                 request=self.request,
             )
         if form.has_error("name") and self._is_pending(name):
