@@ -25,8 +25,8 @@ _SESSION = "browserSession"
 # In the order in which newcomers need them. Operations get their tag from the first part of the address after /api/v1/.
 TAGS = [
     {"name": "me", "description": "The caller: who they are, their logs, usage, sessions and preferences."},
-    {"name": "approvals", "description": "Tokens that a second person must approve before they can be shown."},
     {"name": "tokens", "description": "Personal access tokens. Only metadata: a token is shown once, when created."},
+    {"name": "approvals", "description": "Tokens that a second person must approve before they can be shown."},
     {"name": "pipelines", "description": "Pipelines, their steps, runs, logs and access rules."},
     {"name": "logs", "description": "The organization's authentication log and activity log."},
     {"name": "organization", "description": "The organization's rules and reports."},

@@ -13,14 +13,16 @@ from auditlog.record import record
 from core.models import OutgoingMail
 from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+from tokens.approval.models import ApprovalRequest
 from tokens.models import Token
-from tokens.tests.factories import TokenFactory, bearer
+from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer
 
 MODELS = {
     "organization": Organization,
     "user": User,
     "group": Group,
     "token": Token,
+    "approval": ApprovalRequest,
     "token_use": TokenUse,
     "activity": Activity,
     "pipeline": Pipeline,
@@ -50,6 +52,7 @@ def rows_of(person, name):
         "user": person,
         "group": group,
         "token": token,
+        "approval": ApprovalRequestFactory(token__owner=person, token__name=f"{name} request"),
         "token_use": TokenUse.objects.get(owner=person),
         "activity": record(actor=person, action=Action.TOKEN_ISSUED, target=token),
         "pipeline": pipeline,

@@ -40,7 +40,7 @@ def test_operations_are_in_english_for_readers_of_other_languages(client, langua
 def test_sections_are_in_the_order_that_newcomers_need(schema):
     names = [section.name for section in api_reference.sections(schema)]
 
-    assert names == ["me", "tokens", "pipelines", "logs", "organization", "users", "groups"]
+    assert names == ["me", "tokens", "approvals", "pipelines", "logs", "organization", "users", "groups"]
 
 
 def test_each_operation_is_shown_once_with_its_scopes(operations):

@@ -390,6 +390,9 @@ class IssueTokenBody(StrictSerializer):
     def validate_name(self, value: str) -> str:
         return clean_name(value)
 
+    def validate_approval_reason(self, value: str) -> str:
+        return clean_description(value)
+
     def validate_description(self, value: str) -> str:
         return clean_description(value)
 
