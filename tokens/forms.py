@@ -135,8 +135,11 @@ class TokenForm(forms.Form):
         label=gettext_lazy("Why you need it"),
         required=False,
         max_length=DESCRIPTION_MAX_LENGTH * 4,
-        widget=forms.Textarea(attrs={"rows": 2, "autocomplete": "off"}),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text=gettext_lazy("Required for these tokens, for the person who decides. At most 500 characters."),
     )
+    # Which tokens need it, in words.
+    needing_approval = ""
 
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
         self.owner, self.policy = owner, owner.own_organization
@@ -158,8 +161,7 @@ class TokenForm(forms.Form):
                 longest.days,
             ) % {"count": grouped(longest.days)}
         if needing := rules_in_words(self.policy, self.owner):
-            hint = gettext("Required for these tokens, for the person who decides.")
-            self.fields["approval_reason"].help_text = " ".join([*needing, hint])
+            self.needing_approval = " ".join(needing)
         else:
             del self.fields["approval_reason"]
         self.fields["expires_at"].widget.attrs |= {
