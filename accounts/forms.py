@@ -444,6 +444,13 @@ class PolicyForm(forms.ModelForm[Organization]):
         help_text=_("Tokens with any other scope are blocked from their next use on."),
         error_messages={"required": _("Allow at least one scope.")},
     )
+    approval_scopes = forms.MultipleChoiceField(
+        label=_("Scopes that need approval"),
+        choices=scopes.CHOICES,
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text=_("A second person must approve new tokens with one of these scopes. Existing tokens work on."),
+    )
     two_factor_roles = forms.MultipleChoiceField(
         label=_("Site roles that require two-factor"),
         choices=SiteRole.choices,
@@ -493,6 +500,9 @@ class PolicyForm(forms.ModelForm[Organization]):
 
     def clean_allowed_scopes(self) -> str:
         return " ".join(self.cleaned_data["allowed_scopes"])
+
+    def clean_approval_scopes(self) -> str:
+        return " ".join(self.cleaned_data["approval_scopes"])
 
     def clean_two_factor_roles(self) -> str:
         return " ".join(self.cleaned_data["two_factor_roles"])

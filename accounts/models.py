@@ -47,6 +47,9 @@ POLICY_FIELDS = (
     "unused_tokens_end_after_days",
     "token_networks",
     "max_replacement_overlap_hours",
+    "approval_scopes",
+    "approval_lifetime_days",
+    "approval_for_service_accounts",
     "two_factor_roles",
     "sign_in_networks",
     "sign_in_network_roles",
@@ -56,7 +59,14 @@ POLICY_FIELDS = (
     "log_retention_days",
 )
 # Those of them that are several words, stored as one text separated by spaces.
-POLICY_LISTS = ("allowed_scopes", "token_networks", "two_factor_roles", "sign_in_networks", "sign_in_network_roles")
+POLICY_LISTS = (
+    "allowed_scopes",
+    "token_networks",
+    "approval_scopes",
+    "two_factor_roles",
+    "sign_in_networks",
+    "sign_in_network_roles",
+)
 
 
 class ServiceTokenCreators(models.TextChoices):
@@ -116,6 +126,25 @@ class Organization(models.Model):
         default=MOST_OVERLAP_HOURS,
         validators=[MinValueValidator(0), MaxValueValidator(MOST_OVERLAP_HOURS)],
         help_text=gettext_lazy("0 to 168. With 0, a token ends as soon as another one replaces it."),
+    )
+    approval_scopes = models.CharField(
+        "scopes that need approval",
+        max_length=200,
+        blank=True,
+        default="",
+        help_text="Separated by spaces. A second person must approve new tokens with one of these scopes.",
+    )
+    approval_lifetime_days = models.PositiveSmallIntegerField(
+        gettext_lazy("lifetime above which tokens need approval, in days"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(366)],
+        help_text=gettext_lazy("1 to 366, or empty. A second person must approve new tokens with a longer lifetime."),
+    )
+    approval_for_service_accounts = models.BooleanField(
+        gettext_lazy("tokens of service accounts need approval"),
+        default=False,
+        help_text=gettext_lazy("A second person must approve each new token of a service account."),
     )
     two_factor_roles = models.CharField(
         "site roles that require two-factor",
@@ -208,6 +237,11 @@ class Organization(models.Model):
                 condition=models.Q(service_token_creators__in=ServiceTokenCreators.values),
                 name="organization_service_token_creators_known",
             ),
+            models.CheckConstraint(
+                condition=models.Q(approval_lifetime_days__isnull=True)
+                | models.Q(approval_lifetime_days__gte=1, approval_lifetime_days__lte=366),
+                name="organization_approval_above_1_to_366_days",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -215,6 +249,7 @@ class Organization(models.Model):
 
     def clean(self) -> None:
         self.allowed_scopes = _in_order(self.allowed_scopes, scopes.BY_ID, "allowed_scopes")
+        self.approval_scopes = _in_order(self.approval_scopes, scopes.BY_ID, "approval_scopes")
         self.two_factor_roles = _in_order(self.two_factor_roles, SiteRole.values, "two_factor_roles")
         self.sign_in_network_roles = _in_order(self.sign_in_network_roles, SiteRole.values, "sign_in_network_roles")
         for field in ("token_networks", "sign_in_networks"):
@@ -233,6 +268,9 @@ class Organization(models.Model):
     @property
     def policy(self) -> dict[str, Any]:
         """`POLICY_FIELDS` with their values; scopes, roles and networks as lists."""
+        # For a request with a token, only the fields that each use needs were read (`tokens.record_query`).
+        if missing := self.get_deferred_fields().intersection(POLICY_FIELDS):
+            self.refresh_from_db(fields=list(missing))
         values = {field: getattr(self, field) for field in POLICY_FIELDS}
         return values | {field: values[field].split() for field in POLICY_LISTS}
 

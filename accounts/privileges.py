@@ -50,6 +50,7 @@ class Privilege(Enum):
     # One's own account.
     CREATE_TOKEN = gettext_noop("Create a token, for myself or a service account")
     REPLACE_TOKEN = gettext_noop("Replace one of my tokens or of a service account")
+    DECIDE_APPROVAL = gettext_noop("Approve or reject someone's token")
     CHANGE_OWN_EMAIL = gettext_noop("Change my e-mail address")
     CHANGE_OWN_PASSWORD = gettext_noop("Change my password")
     CHANGE_OWN_TWO_FACTOR = gettext_noop("Add or remove my second factors and recovery codes")

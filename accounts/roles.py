@@ -28,6 +28,7 @@ class Ability(Enum):
     READ_LOGS = gettext_noop("Read the organization's authentication log and activity log.")
     READ_TOKENS = gettext_noop("See the metadata of everyone's tokens.")
     EXPIRE_TOKENS = gettext_noop("Expire anyone's token.")
+    APPROVE_TOKENS = gettext_noop("Approve or reject tokens that need approval.")
     SEE_ALL_PIPELINES = gettext_noop("See every pipeline, whatever its access rules.")
     CREATE_PIPELINES = gettext_noop("Create pipelines.")
     USE_PIPELINES = gettext_noop("Run pipelines, if their access rules allow it.")
@@ -71,8 +72,8 @@ ROLES: dict[SiteRole, RoleDescription] = {
         gettext_noop("Sees what a User sees and changes nothing. Tokens of a Guest can only read."), _READS
     ),
     SiteRole.SECURITY_MANAGER: RoleDescription(
-        gettext_noop("Reads everything in the organization and can expire anyone's token."),
-        _EVERYONE | _READERS | {Ability.EXPIRE_TOKENS},
+        gettext_noop("Reads everything in the organization, can expire anyone's token and approves tokens."),
+        _EVERYONE | _READERS | {Ability.EXPIRE_TOKENS, Ability.APPROVE_TOKENS},
     ),
     SiteRole.AUDITOR: RoleDescription(
         gettext_noop("Reads everything in the organization; changes nothing but their own tokens."),

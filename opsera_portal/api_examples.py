@@ -35,9 +35,18 @@ VALUES: dict[str, Any] = {
     "body": '{"branch": "main"}',
     "browser": "Firefox 140 on Linux",
     "can_be_revealed_until": None,
+    "asked_at": "2026-11-30T08:15:00Z",
+    "asked_by": EMAIL,
+    "approval_for_service_accounts": False,
+    "approval_lifetime_days": 60,
+    "approval_reason": "For the nightly export to the archive.",
+    "approval_scopes": ["security-logs"],
     "count": 1,
     "date": "2026-11-30",
     "created_at": "2026-11-02T09:30:00Z",
+    "decided_at": None,
+    "decided_by": None,
+    "decision_reason": "",
     "decided_by_email": "",
     "description": "Builds the main branch and tests it.",
     "duration_ms": 18,
@@ -191,6 +200,9 @@ WEBHOOK_FIELDS = {
 }
 OBJECTS: dict[str, dict[str, Any]] = {
     "AccessReview": TOKEN_FIELDS,
+    "Approval": {"state": "waiting", "reason": "For the nightly export to the archive."},
+    "ApproveTokenBodyRequest": {"reason": "Agreed in the weekly meeting."},
+    "RejectTokenBodyRequest": {"reason": "Use a token with fewer scopes."},
     "AccessRule": {"id": ENTRY, "user_id": OTHER_PERSON, "user_email": OTHER_EMAIL, "role": "manager"},
     "AccessRuleBodyRequest": {
         "id": ...,
@@ -220,6 +232,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     | dict.fromkeys(("token_networks", "sign_in_networks", "sign_in_network_roles"), ...)
     | dict.fromkeys(("unused_tokens_end_after_days", "orphaned_service_tokens_end_after_days"), ...)
     | dict.fromkeys(("max_service_token_lifetime_days", "service_token_creators"), ...)
+    | dict.fromkeys(("approval_scopes", "approval_lifetime_days", "approval_for_service_accounts"), ...)
     | {"max_replacement_overlap_hours": ...},
     "ChangePreferencesBodyRequest": {"wants_expiry_mails": ..., "notifications": {"first_use": "portal_and_digest"}},
     "ChangeUserBodyRequest": {"site_role": ..., "is_active": False},
@@ -255,6 +268,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "networks": ["203.0.113.0/24"],
         "max_uses": ...,
         "not_before": ...,
+        "approval_reason": ...,
         "lifetime": "1mo",
         "expires_at": ...,
     },
@@ -379,6 +393,19 @@ REVOKED = {
 }
 # Where an operation answers something else about the same object.
 ANSWERS: dict[str, dict[str, Any]] = {
+    "approval_approve": {
+        "state": "approved",
+        "decided_at": STARTED,
+        "decided_by": OTHER_EMAIL,
+        "decision_reason": "Agreed in the weekly meeting.",
+    },
+    "approval_reject": {
+        "state": "rejected",
+        "decided_at": STARTED,
+        "decided_by": OTHER_EMAIL,
+        "decision_reason": "Use a token with fewer scopes.",
+    },
+    "approval_withdraw": {"state": "withdrawn", "decided_at": STARTED, "decided_by": EMAIL},
     "group_change": {"name": "Release team"},
     "group_create": {"name": "Release team"},
     "pipeline_approve": {"message": "Step 1 of run 1 of “Build and test” is approved."},

@@ -45,6 +45,7 @@ ORGANIZATION_TABS = [
     Tab(_("Groups"), "accounts:organization_group_list", Ability.READ_USERS),
     Tab(_("Service accounts"), "accounts:organization_service_account_list", Ability.READ_USERS),
     Tab(_("Access tokens"), "tokens:organization_token_list", Ability.READ_TOKENS),
+    Tab(_("Approvals"), "tokens:organization_approval_list", Ability.READ_TOKENS),
     Tab(_("Authentication log"), "auditlog:organization_token_use_list", Ability.READ_LOGS),
     Tab(_("Activity log"), "auditlog:organization_activity_list", Ability.READ_LOGS),
     Tab(_("Policy"), "tokens:organization_policy", Ability.READ_TOKENS),

@@ -19,6 +19,7 @@ from core.pages.compression import repeats_nothing
 from core.pages.views import MemberPageMixin
 from opsera_portal import api_reference, permission_tables
 from pipelines.models import Run
+from tokens.approval.models import ApprovalRequest
 from tokens.ended_in_use import LISTED, ended_in_use
 from tokens.expiry import notices
 from tokens.models import Token
@@ -53,6 +54,7 @@ class OverviewView(MemberPageMixin, TemplateView):
             live_token_count=tokens.live,
             expiring_soon_count=tokens.expiring_soon,
             ending=notices.to_warn_of(user) if tokens.expiring_soon else (),
+            awaited=awaited_approvals(user),
             days=days,
             uses_are_complete=uses.is_complete,
             used=sum(day.total for day in days),
@@ -68,6 +70,11 @@ class OverviewView(MemberPageMixin, TemplateView):
             is_empty=not tokens.total,
             **kwargs,
         )
+
+
+def awaited_approvals(user: User) -> int:
+    """How many tokens wait for this person's approval. No query for people who can't approve any."""
+    return ApprovalRequest.objects.decidable_by(user).waiting().count() if user.may(Ability.APPROVE_TOKENS) else 0
 
 
 class WhoMayDoWhatView(MemberPageMixin, TemplateView):

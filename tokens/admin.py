@@ -13,7 +13,35 @@ from core.http.request_context import person_of
 from core.pages.templatetags.portal import badge
 from core.text import counted
 from tokens import services
+from tokens.approval.models import ApprovalRequest
 from tokens.models import Token
+
+
+@admin.register(ApprovalRequest)
+class ApprovalRequestAdmin(ReadOnlyAdmin):
+    """Requests to approve a token. People decide in the portal."""
+
+    list_display = [
+        "token",
+        "asked_by",
+        "organization",
+        "reason",
+        "state_badge",
+        "asked_at",
+        "decided_by",
+        "decided_at",
+    ]
+    list_filter = ["decision"]
+    search_fields = ["token__name", "reason", "asked_by__email"]
+    date_hierarchy = "asked_at"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
+        requests = ApprovalRequest.objects.visible_to(person_of(request)).for_approval_table()
+        return requests.prefetch_related("organization")
+
+    @admin.display(description="State")
+    def state_badge(self, approval: ApprovalRequest) -> SafeString:
+        return badge(approval.badge)
 
 
 class ExpireActionForm(ActionForm):

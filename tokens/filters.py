@@ -91,6 +91,8 @@ class TokenFilter(StrictFilterSet):
         live = live.exclude(owner__in=User.objects.deactivated().order_by().values("pk"))
         if value == TokenState.PENDING.id:
             return live.pending()
+        if value == TokenState.WAITING.id:
+            return live.waiting()
         shown = live.filter(revealed_at__isnull=False)
         if value == TokenState.BLOCKED_BY_POLICY.id:
             return shown.outside_policy()

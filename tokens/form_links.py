@@ -26,13 +26,13 @@ from core import ids
 from core.api.scopes import BY_ID, Scope, as_string
 from core.networks import MAX_LENGTH, MOST_NETWORKS, clean_networks, words_of
 from tokens.forms import CUSTOM, ONLY_THESE
-from tokens.lifetimes import Lifetime, as_typed, chosen_end, parse_start, preset_of
+from tokens.lifetimes import Lifetime, as_typed, chosen_end, longest_lifetime, parse_start, preset_of
 from tokens.models import Token
 from tokens.names import clean_name
 from tokens.pipeline_choice import MOST_PIPELINES, check_number, listed
 from tokens.policy.rules import scopes_not_allowed
 from tokens.scope_cards import usable_by
-from tokens.services import check_scopes, free_name_like, longest_lifetime
+from tokens.services import check_scopes, free_name_like
 from tokens.uses import clean_max_uses
 
 FIELDS = ("name", "scopes", "pipelines", "networks", "max_uses", "not_before", "lifetime", "expires_at")

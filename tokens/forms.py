@@ -17,15 +17,17 @@ from core.pages.forms import refusals_in
 from core.pages.seen import SeenForm
 from core.text import Text, counted, grouped
 from tokens import seen
+from tokens.approval.models import DECISION_REASON_MAX_LENGTH
+from tokens.approval.rules import rules_in_words
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.descriptions import clean_description
 from tokens.leaks.finding import MAX_PASTED_LENGTH
-from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, chosen_start, end_of
+from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, chosen_start, end_of, longest_lifetime
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, clean_name
 from tokens.pipeline_choice import chosen_by
 from tokens.replacement import overlap_by_default
-from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
+from tokens.services import REASON_MAX_LENGTH, check_scopes
 from tokens.uses import MOST_USES
 
 CUSTOM = "custom"
@@ -76,7 +78,8 @@ class ChoiceOfPipelines(forms.Widget):
 class TokenForm(forms.Form):
     """`cleaned_data`: ``name``, ``description``, ``scopes`` (list of `Scope`), ``pipelines`` (list of ids, or ``None``
     for all), ``networks`` (list of texts, empty for everywhere), ``max_uses`` (``None`` without a limit),
-    ``not_before`` (aware datetime, or ``None``), ``expires_at`` (aware datetime)."""
+    ``not_before`` (aware datetime, or ``None``), ``expires_at`` (aware datetime), ``approval_reason`` (may be empty;
+    missing if no token of the owner can need approval)."""
 
     name = NameField(
         gettext_lazy("What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ .")
@@ -135,6 +138,16 @@ class TokenForm(forms.Form):
         widget=forms.DateInput(attrs={"type": "date"}),
         help_text=gettext_lazy("For “On a date”: the token works until the end of that day (UTC)."),
     )
+    # `services.issue_token` says when it is required.
+    approval_reason = forms.CharField(
+        label=gettext_lazy("Why you need it"),
+        required=False,
+        max_length=DESCRIPTION_MAX_LENGTH * 4,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text=gettext_lazy("Required for these tokens, for the person who decides. At most 500 characters."),
+    )
+    # Which tokens need it, in words.
+    needing_approval = ""
 
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
         self.owner, self.policy = owner, owner.own_organization
@@ -156,6 +169,10 @@ class TokenForm(forms.Form):
                 "Your organization allows %(count)s days at most.",
                 longest.days,
             ) % {"count": grouped(longest.days)}
+        if needing := rules_in_words(self.policy, self.owner):
+            self.needing_approval = " ".join(needing)
+        else:
+            del self.fields["approval_reason"]
         self.fields["expires_at"].widget.attrs |= {
             "min": now.date().isoformat(),
             "max": (now + longest).date().isoformat(),
@@ -284,6 +301,23 @@ class ReplaceTokenForm(forms.Form):
         field.initial = max(hours for hours, _ in offered if hours <= overlap_by_default(policy))
         if most == 0:
             field.help_text = gettext("Your organization's policy allows no overlap.")
+
+
+class ApprovalForm(forms.Form):
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        required=False,
+        max_length=DECISION_REASON_MAX_LENGTH,
+        help_text=gettext_lazy("For the mail to the person who asked, and for the log. Required if you reject."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": gettext_lazy("Give a reason.")},
+    )
+
+
+class RejectionForm(ApprovalForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].required = True
 
 
 class ExpireTokenForm(forms.Form):

@@ -8,8 +8,16 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
+from accounts.models import Organization, User
 from core.reading import local
 from core.text import grouped
+
+
+def longest_lifetime(policy: Organization, owner: User) -> timedelta:
+    """For tokens of this owner: service accounts have a limit of their own."""
+    if owner.is_service_account:
+        return timedelta(days=policy.max_service_token_lifetime_days)
+    return timedelta(days=policy.max_token_lifetime_days)
 
 
 class Lifetime(models.TextChoices):

@@ -18,7 +18,7 @@ from core.text import first_of, grouped
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.names import MAX_LENGTH
 from tokens.policy import rules
-from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, expires_soon_from
+from tokens.querysets import APPROVED_LAPSES_AFTER, PENDING_LAPSES_AFTER, TokenQuerySet, expires_soon_from
 from tokens.states import ENDED, TokenState
 
 LAST_USED_RESOLUTION = timedelta(minutes=1)
@@ -57,6 +57,10 @@ class Token(models.Model):
     # Uses before this moment are refused (`tokens.authentication`). Null: it works from the start.
     not_before = models.DateTimeField("works from", null=True)
     expires_at = models.DateTimeField()
+    # For a token that needs approval (`tokens.approval`): until when somebody can decide. Null again after an approval.
+    waits_until = models.DateTimeField(null=True)
+    # A token that replaces an approved one keeps this time.
+    approved_at = models.DateTimeField(null=True)
     revealed_at = models.DateTimeField(null=True)
     signing_key_id = models.CharField("signing key ID", max_length=64, blank=True)
     # People read "expired early" for what is `revoked` in code and API.
@@ -112,6 +116,10 @@ class Token(models.Model):
             models.CheckConstraint(
                 condition=Q(max_uses__isnull=True) | Q(use_count__lte=models.F("max_uses")),
                 name="token_used_at_most_so_often",
+            ),
+            models.CheckConstraint(
+                condition=Q(waits_until__isnull=True) | Q(revealed_at__isnull=True, approved_at__isnull=True),
+                name="token_is_not_shown_before_approval",
             ),
         ]
 
@@ -193,12 +201,14 @@ class Token(models.Model):
 
     @property
     def is_expired(self) -> bool:
-        """Past its end, or not shown while that was possible."""
-        return timezone.now() >= self.expires_at or (self.revealed_at is None and not self.can_be_revealed)
+        """Past its end, or neither approved nor shown while that was possible."""
+        now = timezone.now()
+        return now >= self.expires_at or (self.revealed_at is None and now >= self._lapses_at)
 
     @property
     def can_be_revealed(self) -> bool:
-        return self.revealed_at is None and self.revoked_at is None and timezone.now() < self._reveal_ends_at
+        could_be = self.revealed_at is None and self.revoked_at is None and self.waits_until is None
+        return could_be and timezone.now() < self._lapses_at
 
     def is_made_by(self, person: User) -> bool:
         """Whether it can be shown to this person."""
@@ -208,11 +218,17 @@ class Token(models.Model):
     def can_be_revealed_until(self) -> datetime | None:
         """Until when the owner can have it shown; ``None`` if that is not possible any more."""
         # Most tokens were shown, and computing their state would take time.
-        return self._reveal_ends_at if self.revealed_at is None and self.state is TokenState.PENDING else None
+        return self._lapses_at if self.revealed_at is None and self.state is TokenState.PENDING else None
 
     @property
-    def _reveal_ends_at(self) -> datetime:
-        return min(self.created_at + PENDING_LAPSES_AFTER, self.expires_at)
+    def _lapses_at(self) -> datetime:
+        """When a token that was not shown ends: nobody approved it, or its owner did not look at it."""
+        if self.waits_until is not None:
+            return min(self.waits_until, self.expires_at)
+        until = self.created_at + PENDING_LAPSES_AFTER
+        if self.approved_at is not None:
+            until = max(until, self.approved_at + APPROVED_LAPSES_AFTER)
+        return min(until, self.expires_at)
 
     @property
     def policy_obstacle(self) -> rules.Rule | None:
@@ -246,7 +262,7 @@ class Token(models.Model):
     @property
     def ended_at(self) -> datetime | None:
         """When it ended: by time, early, or because it was not shown in time. ``None`` if it has not ended."""
-        ends_at = self.ends_at if self.revealed_at is not None else min(self.ends_at, self._reveal_ends_at)
+        ends_at = self.ends_at if self.revealed_at is not None else min(self.ends_at, self._lapses_at)
         return ends_at if self.revoked_at is not None or ends_at <= timezone.now() else None
 
     @property
@@ -281,7 +297,7 @@ class Token(models.Model):
         if not self.owner.is_active:
             return TokenState.OWNER_DEACTIVATED
         if self.revealed_at is None:
-            return TokenState.PENDING
+            return TokenState.PENDING if self.waits_until is None else TokenState.WAITING
         if not self.fits_policy:
             return TokenState.BLOCKED_BY_POLICY
         return TokenState.ACTIVE if self.has_started(timezone.now()) else TokenState.SCHEDULED
@@ -315,3 +331,7 @@ class WatchedToken(models.Model):
 
     def __str__(self) -> str:
         return str(self.token_id)
+
+
+# Django finds the models of an app here.
+from tokens.approval.models import ApprovalRequest  # noqa: E402, F401

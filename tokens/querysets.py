@@ -17,7 +17,7 @@ from django.db.models import (
     When,
     prefetch_related_objects,
 )
-from django.db.models.functions import Concat, Least
+from django.db.models.functions import Concat, Greatest, Least
 from django.db.models.lookups import LessThanOrEqual
 from django.utils import timezone
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # A new token can be shown for this long.
 PENDING_LAPSES_AFTER = timedelta(minutes=10)
+# So can a token that needed approval, for this long after it: its owner must read a mail first.
+APPROVED_LAPSES_AFTER = timedelta(days=1)
 
 # An active token expires soon in its last 7 days, or in the last quarter of its lifetime if that is shorter. So a token
 # for one day does not have a warning from the start.
@@ -56,15 +58,21 @@ def expiring_soon(at: datetime) -> Q:
 
 
 def not_ended(at: datetime) -> Q:
-    """Not past their end, not expired early, and either shown or still able to be."""
+    """Not past their end, not expired early, and shown, still able to be, or waiting for approval."""
     return Q(expires_at__gt=at, revoked_at__isnull=True) & (
-        Q(revealed_at__isnull=False) | Q(created_at__gt=at - PENDING_LAPSES_AFTER)
+        Q(revealed_at__isnull=False) | Q(waits_until__gt=at) | showable(at)
     )
 
 
 def started(at: datetime) -> Q:
     """Tokens without a start time, or past it (`Token.has_started`)."""
     return Q(not_before__isnull=True) | Q(not_before__lte=at)
+
+
+def showable(at: datetime) -> Q:
+    """New or just approved tokens. Add conditions for those that were not shown and have not ended."""
+    was_just_created = Q(created_at__gt=at - PENDING_LAPSES_AFTER)
+    return Q(waits_until__isnull=True) & (was_just_created | Q(approved_at__gt=at - APPROVED_LAPSES_AFTER))
 
 
 class TokenCounts(NamedTuple):
@@ -193,7 +201,11 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self.filter(replaced_at__isnull=True)
 
     def pending(self) -> Self:
-        return self.live().filter(revealed_at__isnull=True)
+        return self.live().filter(revealed_at__isnull=True, waits_until__isnull=True)
+
+    def waiting(self) -> Self:
+        """Tokens that somebody can still approve or reject."""
+        return self.live().filter(waits_until__isnull=False)
 
     def revoked(self) -> Self:
         return self.filter(revoked_at__isnull=False)
@@ -252,11 +264,14 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 
     def by_end(self, *, is_descending: bool) -> Self:
         """Sorted by when they ended (`Token.ended_at`) or will expire."""
-        was_not_shown = Q(revealed_at__isnull=True, created_at__lte=timezone.now() - PENDING_LAPSES_AFTER)
-        lapsed_at = Least(F("created_at") + Value(PENDING_LAPSES_AFTER), F("expires_at"))
+        lapsed = Q(revealed_at__isnull=True) & ~not_ended(timezone.now())
+        not_shown_after = F("created_at") + Value(PENDING_LAPSES_AFTER)
+        approved_until = F("approved_at") + Value(APPROVED_LAPSES_AFTER)
         end = Case(
             When(revoked_at__isnull=False, then=F("revoked_at")),
-            When(was_not_shown, then=lapsed_at),
+            When(lapsed & Q(waits_until__isnull=False), then=Least("waits_until", "expires_at")),
+            When(lapsed & Q(approved_at__isnull=True), then=Least(not_shown_after, "expires_at")),
+            When(lapsed, then=Least(Greatest(not_shown_after, approved_until), "expires_at")),
             default=F("expires_at"),
             output_field=DateTimeField(),
         )

@@ -36,6 +36,11 @@ _LEFT_OUT = {
     "max_replacement_overlap_hours",
     "notification_choices",
     "expiry_mails_of_previous_release",
+    "waits_until",
+    "approved_at",
+    "approval_scopes",
+    "approval_lifetime_days",
+    "approval_for_service_accounts",
 }
 _TOKEN_FIELDS, _USER_FIELDS, _ORGANIZATION_FIELDS = (
     [field for field in model._meta.concrete_fields if field.attname not in _LEFT_OUT]

@@ -27,8 +27,9 @@ from core.db.locks import lock, lock_if_exists
 from core.errors import DomainError, NotAllowed, errors_of
 from core.http.request_context import person_of
 from core.text import Text, grouped
+from tokens.approval.asking import needs_approval_first
 from tokens.keys.ring import signing_lock
-from tokens.lifetimes import now_in_seconds, same_lifetime
+from tokens.lifetimes import longest_lifetime, now_in_seconds, same_lifetime
 from tokens.mails import reuse_mail, tell_owners, tell_replaced
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
@@ -37,7 +38,6 @@ from tokens.services import (
     end_tokens,
     issue_successor,
     locked_policy,
-    longest_lifetime,
     managed_account,
     require_proof_to_replace,
     reveal_token,
@@ -86,10 +86,12 @@ class LimitedUses(DomainError):
 
 def can_be_replaced(token: Token) -> bool:
     """Whether its owner can replace it: it has started and not ended, was shown, was not replaced before, and its uses
-    are not counted: two tokens could be used more often than one."""
-    is_countless = token.max_uses is None
+    are not counted: two tokens could be used more often than one. A token like it must not need approval, unless this
+    one was approved."""
+    if token.max_uses is not None or token.replaced_at is not None:
+        return False
     is_in_use = token.revealed_at is not None and token.has_started(timezone.now()) and not token.has_ended
-    return is_countless and is_in_use and token.replaced_at is None
+    return is_in_use and not needs_approval_first(token)
 
 
 def overlap_by_default(policy: Organization) -> int:
@@ -104,9 +106,9 @@ def replace_token(
 
     The new one lives as long as the old one was to live, or as long as the policy allows. The old one ends
     ``overlap_hours`` from now, or before if it would have ended before; with 0, it ends immediately. ``None``: as
-    `overlap_by_default`. Raises what `services.issue_token` raises, ``AlreadyEnded``, ``AlreadyReplaced``,
-    ``NeverShown``, ``NotStarted`` or ``LimitedUses``, and ``ValidationError`` for a number of hours that the policy
-    does not allow. If two requests come at once, one replaces the token.
+    `overlap_by_default`. Raises what `services.issue_token` raises, ``ApprovalNeeded``, ``AlreadyEnded``,
+    ``AlreadyReplaced``, ``NeverShown``, ``NotStarted`` or ``LimitedUses``, and ``ValidationError`` for a number of
+    hours that the policy does not allow. If two requests come at once, one replaces the token.
     """
     require_proof(Privilege.REPLACE_TOKEN, request)
     return _replace(actor, token, overlap_hours, request, reason=REPLACED)

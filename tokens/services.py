@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Generator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -31,15 +31,16 @@ from core.seen import check_seen
 from core.text import Text, grouped
 from tokens import jwt
 from tokens import seen as fingerprints
+from tokens.approval import asking
 from tokens.descriptions import clean_description
 from tokens.keys.ring import signing_lock
-from tokens.lifetimes import check_expiry, check_start, now_in_seconds
+from tokens.lifetimes import check_expiry, check_start, longest_lifetime, now_in_seconds
 from tokens.mails import EarlyEndMails, tell_created
 from tokens.models import Token
 from tokens.names import clean_name, name_key, numbered
 from tokens.pipeline_choice import check_choice, limit_token
 from tokens.policy.rules import scopes_not_allowed
-from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, not_ended
+from tokens.querysets import TokenQuerySet, not_ended, showable
 from tokens.uses import clean_max_uses
 
 NAME_TAKEN = gettext_lazy("One of your live tokens has this name already.")
@@ -99,6 +100,7 @@ def issue_token(
     pipelines: Collection[uuid.UUID] | None = None,
     networks: Collection[str] = (),
     max_uses: int | None = None,
+    approval_reason: str = "",
     not_before: datetime | None = None,
     owner: User | None = None,
     request: HttpRequest | None = None,
@@ -107,7 +109,8 @@ def issue_token(
 
     ``owner``: the service account that the token is for; ``None`` for the actor themselves. ``pipelines``: the only
     ones that it reaches; ``None`` for all that the owner can use. ``networks``: the only ones from which it can be
-    used. ``max_uses``: how often. ``not_before``: from when on. Raises ``NotAllowed``, ``ServiceAccountInactive``,
+    used. ``max_uses``: how often. ``not_before``: from when on. ``approval_reason``: why the actor needs it, if the
+    token waits for approval then (`tokens.approval`). Raises ``NotAllowed``, ``ServiceAccountInactive``,
     ``ValidationError`` by field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once,
     the second one counts the token of the first.
     """
@@ -122,6 +125,7 @@ def issue_token(
         networks=networks,
         max_uses=max_uses,
         not_before=not_before,
+        approval_reason=approval_reason,
         owner=owner,
         request=request,
     )
@@ -139,7 +143,7 @@ def issue_successor(
     """Creates the metadata of the token that replaces ``old``, for `tokens.replacement`. Everything else is a copy, so
     the new token can do nothing that the old one couldn't. ``owner``: as for `issue_token`.
 
-    Raises what `issue_token` raises.
+    Raises what `issue_token` raises, and ``ApprovalNeeded``.
     """
     require_proof_to_replace(old, request)
     return _issue(
@@ -177,6 +181,7 @@ def _issue(
     max_uses: int | None,
     not_before: datetime | None,
     owner: User | None,
+    approval_reason: str = "",
     replaces: Token | None = None,
     request: HttpRequest | None,
 ) -> Token:
@@ -204,6 +209,15 @@ def _issue(
                 check_start(not_before, start=created_at, expires_at=expires_at)
             with errors_of("scopes"):
                 check_scopes(chosen, policy)
+            approval = asking.plan(
+                policy=policy,
+                owner=holder,
+                chosen=chosen,
+                created_at=created_at,
+                expires_at=expires_at,
+                reason=approval_reason,
+                replaces=replaces,
+            )
             _check_number(holder, policy)
             _free_name_of_ended_token(holder, key)
             token = Token.objects.create(
@@ -220,6 +234,7 @@ def _issue(
                 created_at=created_at,
                 not_before=not_before,
                 expires_at=expires_at,
+                **approval.columns,
             )
             record(
                 actor=actor,
@@ -237,6 +252,7 @@ def _issue(
             )
             if replaces is None:
                 tell_created(token, actor=actor)
+            asking.ask(approval, actor=actor, token=token, request=request)
     except IntegrityError:
         if Token.objects.owned_by(owner or actor).filter(live_name_key=key).exists():
             raise NameTaken(NAME_TAKEN if owner is None else NAME_TAKEN_THERE) from None
@@ -348,10 +364,10 @@ def reveal_token(*, actor: User, token: Token, request: HttpRequest | None = Non
         signed_jwt, key_id = jwt.encode(token)
         won = Token.objects.filter(
             made_by_actor,
+            showable(now),
             pk=token.pk,
             revealed_at__isnull=True,
             revoked_at__isnull=True,
-            created_at__gt=now - PENDING_LAPSES_AFTER,
             expires_at__gt=now,
         ).update(revealed_at=now, signing_key_id=key_id)
         if not won:
@@ -375,9 +391,13 @@ def issue_and_reveal_token(
     max_uses: int | None = None,
     owner: User | None = None,
     not_before: datetime | None = None,
+    approval_reason: str = "",
     request: HttpRequest | None = None,
 ) -> tuple[Token, str]:
-    """Creates and reveals a token in one transaction, for an answer that shows it. Raises what the two raise."""
+    """Creates and reveals a token in one transaction, for an answer that shows it. Raises what the two raise.
+
+    A token that waits for approval is not revealed: the text is empty then.
+    """
     with signing_lock(), transaction.atomic():
         token = issue_token(
             actor=actor,
@@ -390,8 +410,11 @@ def issue_and_reveal_token(
             max_uses=max_uses,
             owner=owner,
             not_before=not_before,
+            approval_reason=approval_reason,
             request=request,
         )
+        if token.waits_until is not None:
+            return token, ""
         try:
             return reveal_token(actor=actor, token=token, request=request)
         except CannotBeRevealed:
@@ -524,13 +547,6 @@ def _check_reason(actor: User, tokens: TokenQuerySet, reason: str) -> None:
 
 def _ids_by_owner(tokens: TokenQuerySet) -> list[uuid.UUID]:
     return list(tokens.order_by("owner_id", "pk").values_list("pk", flat=True))
-
-
-def longest_lifetime(organization: Organization, owner: User) -> timedelta:
-    """For tokens of this owner: service accounts have a limit of their own."""
-    if owner.is_service_account:
-        return timedelta(days=organization.max_service_token_lifetime_days)
-    return timedelta(days=organization.max_token_lifetime_days)
 
 
 def check_scopes(chosen: list[scopes.Scope], organization: Organization) -> None:

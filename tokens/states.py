@@ -12,6 +12,7 @@ class TokenState(Enum):
     """The value is the id. The badge is not a part of it: Python hashes values when it imports the class, and a
     translated text can only be hashed later."""
 
+    WAITING = "waiting"
     PENDING = "pending"
     SCHEDULED = "scheduled"
     ACTIVE = "active"
@@ -34,6 +35,7 @@ class TokenState(Enum):
 
 
 _BADGES = {
+    TokenState.WAITING: Badge("◷", pgettext_lazy("state of a token", "Waiting for approval"), "waiting"),
     TokenState.PENDING: Badge("◌", pgettext_lazy("state of a token", "Not revealed"), "waiting"),
     TokenState.SCHEDULED: Badge("◷", pgettext_lazy("state of a token", "Not started"), "waiting"),
     TokenState.ACTIVE: Badge("●", pgettext_lazy("state of a token", "Active"), "good"),

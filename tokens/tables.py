@@ -66,7 +66,8 @@ def _end_of(token: Token) -> SafeString | str:
 def _row_kind(token: Token, state: TokenState) -> str:
     if _expires_soon(token, state):
         return "ends-soon"
-    return "live" if state in {TokenState.ACTIVE, TokenState.PENDING, TokenState.SCHEDULED} else "ended"
+    not_ended = {TokenState.ACTIVE, TokenState.PENDING, TokenState.WAITING, TokenState.SCHEDULED}
+    return "live" if state in not_ended else "ended"
 
 
 def _is_being_replaced(token: Token, state: TokenState) -> bool:
@@ -257,6 +258,7 @@ class TokensToExpireTable(PortalTable):
 
 # What is said instead of a number about tokens that can do nothing now.
 CANNOT_DO: dict[TokenState, Text] = {
+    TokenState.WAITING: gettext_lazy("Nothing yet: waiting for approval"),
     TokenState.PENDING: gettext_lazy("Nothing yet: not shown to its owner"),
     TokenState.SCHEDULED: gettext_lazy("Nothing yet: its start time has not come"),
     TokenState.OWNER_DEACTIVATED: gettext_lazy("Nothing now: its owner is deactivated"),

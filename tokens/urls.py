@@ -2,6 +2,13 @@ from django.urls import path
 
 from tokens.views import leaks, policy
 from tokens.views.access_review import AccessReviewExportView, AccessReviewView
+from tokens.views.approvals import (
+    ApprovalDetailView,
+    ApprovalListView,
+    ApproveView,
+    RejectView,
+    TokenWithdrawView,
+)
 from tokens.views.detail import TokenDetailView
 from tokens.views.expire import TokenExpireView
 from tokens.views.my_tokens import TokenListView
@@ -35,6 +42,7 @@ urlpatterns = [
     path(f"{ACCOUNT}/tokens/", ServiceAccountTokensView.as_view(), name="service_account_tokens"),
     path(f"{ACCOUNT}/tokens/name/", ServiceAccountTokenNameView.as_view(), name="service_account_token_name"),
     path(f"{ACCOUNT}/tokens/scopes/", ServiceAccountScopeNotesView.as_view(), name="service_account_scope_notes"),
+    path("profile/tokens/<id:pk>/withdraw/", TokenWithdrawView.as_view(), name="token_withdraw"),
     path("organization/tokens/", OrganizationTokenListView.as_view(), name="organization_token_list"),
     path("organization/tokens/expire/", ExpireSelectedView.as_view(), name="expire_selected"),
     path("organization/tokens/expire-matching/", ExpireMatchingView.as_view(), name="expire_matching"),
@@ -50,6 +58,10 @@ urlpatterns = [
         UnusedScopesExportView.as_view(),
         name="organization_unused_scopes_export",
     ),
+    path("organization/approvals/", ApprovalListView.as_view(), name="organization_approval_list"),
+    path("organization/approvals/<id:pk>/", ApprovalDetailView.as_view(), name="organization_approval_detail"),
+    path("organization/approvals/<id:pk>/approve/", ApproveView.as_view(), name="approval_approve"),
+    path("organization/approvals/<id:pk>/reject/", RejectView.as_view(), name="approval_reject"),
     path("organization/policy/", policy.PolicyView.as_view(), name="organization_policy"),
     path("organization/policy/save/", policy.PolicySaveView.as_view(), name="organization_policy_save"),
     path("tokens/lookup/", leaks.TokenLookupView.as_view(), name="token_lookup"),

@@ -27,7 +27,7 @@ from auditlog.seals import sealing
 from auditlog.seals.verification import Verification
 from core.models import OutgoingMail
 from pipelines.tests.factories import PipelineFactory, RunFactory
-from tokens.tests.factories import TokenFactory, bearer
+from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
@@ -42,6 +42,9 @@ def greta(api, administrator, organization):
     greta.refresh_from_db()
     for _ in range(3):
         api.get("/api/v1/me", headers=bearer(TokenFactory(owner=greta, description=f"of {NAME}")))
+    ApprovalRequestFactory(token__owner=greta, reason=f"{NAME} needs it.")
+    decided = {"decision": "approved", "decided_by": greta, "decided_at": timezone.now()}
+    ApprovalRequestFactory(token__owner=administrator, decision_reason=f"Agreed with {EMAIL}.", **decided)
     group = GroupFactory(organization=organization)
     services.add_member(actor=administrator, group=group, user=greta)
     run = RunFactory(pipeline=PipelineFactory(owner=administrator), started_by=greta, started_by_email=greta.email)

@@ -25,6 +25,7 @@ from opsera_portal.tests.worlds import check_row
 from pipelines.models import Pipeline, Run, Step
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens.models import Token
+from tokens.tests.factories import ApprovalRequestFactory
 
 ORIGIN = {"HTTP_ORIGIN": "http://testserver"}
 NEW_PIPELINE = "/pipelines/new/"
@@ -54,6 +55,7 @@ NOT_WALKED = {
     "/suggestions/tags/": "sent while somebody types in a field",
     "/pipelines/{pipeline}/suggestions/owners/": "sent while somebody types in a field",
     "/pipelines/{pipeline}/suggestions/recipients/": "sent while somebody types in a field",
+    "/organization/approvals/{approval}/approve/": "another button of the form to reject",
     "/organization/policy/save/": "part of the response to another form; tested below",
     "/profile/security/password/set/": "for people without a password",
     "/profile/security/single-sign-on/": "only where single sign-on is set up",
@@ -81,6 +83,8 @@ def things(administrator, member):
     pipeline.save()
     ruled = PipelineFactory(owner=administrator)
     found = things_of(administrator, pipeline) | {"ruled": ruled, "run": run}
+    # Somebody else's, which the Administrator can decide about.
+    found["approval"] = ApprovalRequestFactory(token__owner=member)
     found["rule"] = AccessRuleFactory(pipeline=ruled, user=member)
     StepFactory(pipeline=pipeline, position=2)
     found["group"].members.add(found["user"])
@@ -135,7 +139,11 @@ def values_in(html, form):
 
 def all_pages(things):
     paths = dict.fromkeys(path for method, path, _, _ in cells(PAGES) if not path.startswith("/login/"))
-    further = ["/pipelines/{ruled}/access-rules/", "/organization/tokens/expire/?id={token}"]
+    further = [
+        "/pipelines/{ruled}/access-rules/",
+        "/organization/tokens/expire/?id={token}",
+        "/profile/tokens/{waiting}/",
+    ]
     return [fill(path, things) for path in [*paths, *further]]
 
 

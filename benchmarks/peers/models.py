@@ -32,6 +32,8 @@ class Token(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     not_before = models.DateTimeField(null=True)
     expires_at = models.DateTimeField()
+    waits_until = models.DateTimeField(null=True)
+    approved_at = models.DateTimeField(null=True)
     revealed_at = models.DateTimeField(null=True)
     signing_key_id = models.CharField(max_length=64, blank=True)
     revoked_at = models.DateTimeField(null=True)

@@ -19,6 +19,7 @@ from accounts.services import create_service_account, note_orphans
 from core.api import scopes
 from core.files import private_opener
 from opsera_portal.demo import echo, told
+from opsera_portal.demo.approvals import create_approvals
 from opsera_portal.demo.history import create_history
 from pipelines import step_secrets
 from pipelines.access import ItemRole
@@ -213,6 +214,7 @@ def _create_demo(echo_port: int) -> dict[str, str]:
         for described in PIPELINES
     }
     create_history(people, pipelines)
+    create_approvals(people)
     told.tell(people)
     told.add_webhook(people["admin"], echo_port)
     for described in PIPELINES:

@@ -22,8 +22,9 @@ from auditlog.record import record
 from core.models import OutgoingMail
 from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+from tokens.approval.models import ApprovalRequest
 from tokens.models import Token
-from tokens.tests.factories import TokenFactory, bearer
+from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer
 
 MODELS = {
     "organization": Organization,
@@ -34,6 +35,7 @@ MODELS = {
     "webhook": Webhook,
     "delivery": WebhookDelivery,
     "token": Token,
+    "approval": ApprovalRequest,
     "token_use": TokenUse,
     "activity": Activity,
     "pipeline": Pipeline,
@@ -75,6 +77,7 @@ def rows_of(person, name):
             webhook=webhook, event_id=token.pk, type="test", payload="{}", expires_at=timezone.now()
         ),
         "token": token,
+        "approval": ApprovalRequestFactory(token__owner=person, token__name=f"{name} request"),
         "token_use": TokenUse.objects.get(owner=person),
         "activity": record(actor=person, action=Action.TOKEN_ISSUED, target=token),
         "pipeline": pipeline,

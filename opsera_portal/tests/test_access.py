@@ -40,7 +40,7 @@ from core.api.scopes import SCOPES as SCOPES_OF_TOKENS
 from opsera_portal.tests.worlds import check_row, created_once
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
-from tokens.tests.factories import TokenFactory, bearer
+from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer
 
 # ok: 200 or 204. gone: 404, as if it did not exist. no: 403. in: redirected to sign in. home: redirected
 # to the overview. admin: redirected to Django admin. to: redirected after the action. post: only
@@ -61,6 +61,7 @@ GET  /profile/tokens/{token}/narrower/ ok   gone   gone   gone   gone   gone    
 GET  /profile/tokens/{token}/replace/ ok    gone   gone   gone   gone   gone     gone    gone     admin    in
 POST /profile/tokens/{token}/replace/ bad   gone   gone   gone   gone   gone     gone    gone     admin    in
 GET  /profile/tokens/{token}/expire/ ok     gone   gone   gone   ok     ok       gone    gone     admin    in
+POST /profile/tokens/{waiting}/withdraw/ to gone  gone   gone   gone   gone     gone    gone     admin    in
 POST /profile/tokens/{token}/expire/ to     gone   gone   gone   bad    bad      gone    gone     admin    in
 GET  /profile/authentication-log/    ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /profile/authentication-log/export/ ok ok     ok     ok     ok     ok       ok      ok       admin    in
@@ -69,6 +70,10 @@ GET  /profile/activity-log/          ok     ok     ok     ok     ok     ok      
 GET  /profile/activity-log/export/   ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /profile/activity-log/{action}/ ok     gone   gone   gone   gone   gone     gone    gone     admin    in
 GET  /organization/tokens/           no     no     no     no     ok     ok       ok      ok       admin    in
+GET  /organization/approvals/        no     no     no     no     ok     ok       ok      ok       admin    in
+GET  /organization/approvals/{approval}/ no no     no     no     ok     ok       ok      gone     admin    in
+POST /organization/approvals/{approval}/approve/ no no no no     to     to       no      gone     admin    in
+POST /organization/approvals/{approval}/reject/ no no  no no     bad    bad      no      gone     admin    in
 GET  /organization/access-review/    no     no     no     no     ok     ok       ok      ok       admin    in
 GET  /organization/access-review/export/ no no     no     no     ok     ok       ok      ok       admin    in
 GET  /organization/unused-scopes/    no     no     no     no     ok     ok       ok      ok       admin    in
@@ -252,6 +257,11 @@ route                              owner  user   guest  power  admin  security a
 GET  /me                           ok     ok     ok     ok     ok     ok       ok      ok       no       who?
 GET  /tokens                       ok     ok     ok     ok     ok     ok       ok      ok       no       who?
 POST /tokens                       session session session session session session session session no    who?
+GET  /approvals                    ok     ok     ok     ok     ok     ok       ok      ok       no       who?
+GET  /approvals/{approval}         ok     no     no     no     ok     ok       ok      no       no       who?
+POST /approvals/{approval}/approve no     no     no     no     session session no      no       no       who?
+POST /approvals/{approval}/reject  no     no     no     no     session session no      no       no       who?
+POST /approvals/{approval}/withdraw ok    no     no     no     no     no       no      no       no       who?
 GET  /tokens/current               token  token  token  token  token  token    token   token    no       who?
 POST /tokens/current/expire        token  token  token  token  token  token    token   token    no       who?
 POST /tokens/current/rotate        no     no     no     no     no     no       no      no       no       who?
@@ -377,6 +387,11 @@ route                              api    api-readonly pipeline pipeline-readonl
 GET  /me                           ok     ok           ok       ok                ok    ok
 GET  /tokens                       ok     ok           no       no                no    no
 POST /tokens                       no     no           no       no                no    no
+GET  /approvals                    ok     ok           no       no                no    no
+GET  /approvals/{approval}         ok     ok           no       no                no    no
+POST /approvals/{approval}/approve no     no           no       no                no    no
+POST /approvals/{approval}/reject  no     no           no       no                no    no
+POST /approvals/{approval}/withdraw ok    no           no       no                no    no
 GET  /tokens/current               ok     ok           ok       ok                ok    ok
 POST /tokens/current/expire        ok     ok           ok       ok                ok    ok
 POST /tokens/current/rotate        no     no           no       no                no    no
@@ -572,8 +587,11 @@ def world(django_db_setup, django_db_blocker):
 
 def things_of(owner, pipeline):
     token, webhook = TokenFactory(owner=owner), WebhookFactory(organization=owner.organization)
+    approval = ApprovalRequestFactory(token__owner=owner)
     return {
         "token": token,
+        "approval": approval,
+        "waiting": approval.token,
         "session": sign_in_elsewhere(owner),
         "use": log_use(token),
         "action": record(actor=owner, action=Action.TOKEN_ISSUED, target=token),
@@ -662,6 +680,7 @@ def body_for(path, things, method=""):
     bodies = {
         "/tokens": {"name": "made by the table", "scopes": ["api"]},
         "/tokens/{token}": {"description": "written by the table"},
+        "/approvals/{approval}/reject": {"reason": "by the table"},
         "/tokens/lookup": {"token": jwt.encode(things["token"])[0]},
         "/tokens/report": {"tokens": ["text"]},
         "/me/preferences": {"wants_expiry_mails": False},
@@ -857,6 +876,7 @@ def test_table_contains_every_page():
 def with_an_id(path):
     names = {
         "/users": "{user}",
+        "/approvals": "{approval}",
         "/groups": "{group}",
         "/service-accounts": "{account}",
         "/webhooks": "{webhook}",

@@ -69,6 +69,11 @@ token add             no        no             no        no      in
 token change          ok        ok             gone      no      in
 token delete          no        no             no        no      in
 token history         ok        ok             gone      no      in
+approval list         ok        ok             ok        no      in
+approval add          no        no             no        no      in
+approval change       ok        ok             gone      no      in
+approval delete       no        no             no        no      in
+approval history      ok        ok             gone      no      in
 token_use list        ok        ok             ok        no      in
 token_use add         no        no             no        no      in
 token_use change      ok        ok             gone      no      in

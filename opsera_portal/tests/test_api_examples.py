@@ -1,6 +1,7 @@
 """Each example in the OpenAPI schema matches its schema, and each example of a request works."""
 
 import json
+from datetime import timedelta
 from http.cookies import SimpleCookie
 
 import jsonschema
@@ -26,7 +27,8 @@ from opsera_portal.tests.worlds import created_once, undone
 from pipelines.models import Pipeline, Run, StepRun
 from pipelines.run_states import RunState
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
-from tokens.tests.factories import TokenFactory, bearer
+from tokens.approval.models import ApprovalRequest
+from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer
 
 SHAPES = jsonschema.Draft202012Validator
 
@@ -97,6 +99,8 @@ class World:
         group.members.add(self.person, other)
         ServiceAccountFactory(pk=ids.ACCOUNT, organization=organization, name="CI deploy", responsible=[self.person])
         self.token = TokenFactory(pk=ids.TOKEN, owner=self.person, name="Nightly build", scope="pipeline")
+        own = TokenFactory(owner=other, waits_until=timezone.now() + timedelta(days=7), revealed_at=None)
+        ApprovalRequestFactory(pk=ids.ENTRY, token=own)
         self.in_use = TokenFactory(owner=self.person, scope="api tokens:rotate")
         self.pipeline = PipelineFactory(pk=ids.PIPELINE, owner=self.person, name="Build and test", run_count=1)
         StepFactory(pk=ids.STEP, pipeline=self.pipeline, position=1, name="Build")
@@ -123,6 +127,8 @@ class World:
             Run.objects.update(state=RunState.QUEUED, outcome="")
         elif operation == "pipeline_unlock":
             Pipeline.objects.update(locked_at=timezone.now())
+        elif operation == "approval_withdraw":
+            ApprovalRequest.objects.update(asked_by=self.person)
         elif operation == "user_invitation":
             User.objects.filter(pk=ids.OTHER_PERSON).update(joined_at=None)
         elif operation == "user_erase":

@@ -41,7 +41,7 @@ def test_sections_are_in_the_order_that_newcomers_need(schema):
     names = [section.name for section in api_reference.sections(schema)]
 
     assert names == [
-        *("me", "tokens", "pipelines", "logs", "organization", "users", "groups"),
+        *("me", "tokens", "approvals", "pipelines", "logs", "organization", "users", "groups"),
         *("service-accounts", "webhooks"),
     ]
 

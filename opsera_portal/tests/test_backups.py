@@ -238,6 +238,7 @@ KEPT = {
     "pipelines_tokenpipeline",
     "socialaccount_socialaccount",
     "socialaccount_socialapp",
+    "tokens_approvalrequest",
     "tokens_token",
     "tokens_watchedtoken",
 }

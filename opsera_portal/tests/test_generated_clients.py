@@ -36,7 +36,7 @@ from pipelines import services
 from pipelines.tests.factories import PipelineFactory
 from pipelines.tests.stages import Stage
 from tokens import jwt
-from tokens.tests.factories import TokenFactory
+from tokens.tests.factories import ApprovalRequestFactory, TokenFactory
 
 pytestmark = [pytest.mark.once, pytest.mark.integration]
 
@@ -179,6 +179,12 @@ class World:
     def other_token(self):
         return TokenFactory(owner=self.caller)
 
+    def request_of_somebody(self):
+        return ApprovalRequestFactory(token__owner=self.person())
+
+    def own_request(self):
+        return ApprovalRequestFactory(token__owner=self.caller)
+
     def headers(self, *, by_token):
         if by_token:
             return {"Authorization": f"Bearer {jwt.encode(self.token)[0]}"}
@@ -193,6 +199,8 @@ class World:
 # Creates the object for the id in an address. The key is the path before the id, or the operation
 # if the object's state matters.
 IDS = {
+    "approvals": World.request_of_somebody,
+    "approval_withdraw": World.own_request,
     "users": World.person,
     "groups": World.group,
     "service-accounts": World.service_account,
@@ -217,6 +225,8 @@ def with_id(pipeline, **fields):
 
 # A valid body for each operation that has one.
 BODIES = {
+    "approval_approve": lambda world: {"reason": "Agreed"},
+    "approval_reject": lambda world: {"reason": "Not now"},
     "group_change": lambda world: {"name": "Renamed"},
     "group_create": lambda world: {"name": "Made by a client", "members": [str(world.person().pk)]},
     "notification_mark_read": lambda world: {"ids": [str(world.notification().public_id)]},

@@ -28,9 +28,11 @@ from pipelines.models import Pipeline, Step
 from pipelines.run_states import RunOutcome, StepState
 from pipelines.tests.factories import PipelineFactory, RunFactory
 from tokens import mails as token_mails
+from tokens.approval import mails as approval_mails
+from tokens.approval.models import Decision
 from tokens.expiry import notices
 from tokens.models import Token
-from tokens.tests.factories import TokenFactory
+from tokens.tests.factories import ApprovalRequestFactory, TokenFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
@@ -96,6 +98,12 @@ class Mails:
         self.ended = TokenFactory(owner=owner, name="weekly build", **ended)
         self.account = ServiceAccountFactory(organization=organization, name="CI deploy")
         self.orphaned = TokenFactory(owner=self.account, name="weekly build", **ended)
+        self.asked = ApprovalRequestFactory(token__owner=owner, token__name="weekly build", reason="Look at it.")
+        self.decided = [
+            ApprovalRequestFactory(token__owner=owner, decision=decision, decided_by=administrator, decided_at=now)
+            for decision in (Decision.APPROVED, Decision.REJECTED)
+        ]
+        Token.objects.filter(pk=self.decided[0].token_id).update(waits_until=None, approved_at=now)
         self.pipeline = PipelineFactory(owner=owner, name="Deploy")
         self.run = RunFactory(pipeline=self.pipeline, started_by=owner, outcome=RunOutcome.FAILED)
         steps = {"run": self.run, "kind": Step.Kind.APPROVAL}
@@ -165,6 +173,8 @@ class Mails:
                     *self.told("role_changed", actor=by.name),
                 ],
             ),
+            approval_mails.requests_mail.put(by.pk, str(by.pk), str(self.asked.token_id)),
+            *(approval_mails.decided_mail.put(owner.pk, str(asked.pk)) for asked in self.decided),
             notices.expiry_mail.put(owner.pk, person, [(str(self.token.pk), 7)]),
             notifications.run_mail.put(owner.pk, run, "failed", person),
             notifications.run_mail.put(owner.pk, run, "gate_waits", person),

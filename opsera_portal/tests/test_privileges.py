@@ -38,7 +38,7 @@ from opsera_portal.tests.ways_in import nothing_was_given_since, snapshot
 from opsera_portal.tests.worlds import check_row
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens.policy.preview import review_policy
-from tokens.tests.factories import TokenFactory, bearer
+from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer
 
 LATER = timedelta(minutes=26)
 ASKS = re.compile(r"/login/(two-factor/|passkey/)?again/\?next=")
@@ -57,6 +57,8 @@ ROUTES = {
     "DELETE /webhooks/{id}": Privilege.CHANGE_WEBHOOKS,
     "POST /webhooks/{id}/secret": Privilege.CHANGE_WEBHOOKS,
     "POST /tokens": Privilege.CREATE_TOKEN,
+    "POST /approvals/{id}/approve": Privilege.DECIDE_APPROVAL,
+    "POST /approvals/{id}/reject": Privilege.DECIDE_APPROVAL,
     "POST /tokens/{id}/replace": Privilege.REPLACE_TOKEN,
     "POST /service-accounts": Privilege.CREATE_SERVICE_ACCOUNT,
     "PATCH /service-accounts/{id}": Privilege.CHANGE_SERVICE_ACCOUNT,
@@ -74,6 +76,7 @@ ACCOUNTS = "/organization/service-accounts/"
 SECURITY = "/profile/security/"
 SINGLE_SIGN_ON = "/organization/single-sign-on/"
 WEBHOOK = "/organization/webhooks/{webhook}/"
+APPROVAL = "/organization/approvals/{approval}/"
 PAGES_THAT_ASK = {
     "GET /organization/webhooks/new/": (Privilege.CHANGE_WEBHOOKS, "."),
     "POST /organization/webhooks/new/": (Privilege.CHANGE_WEBHOOKS, "."),
@@ -110,6 +113,8 @@ PAGES_THAT_ASK = {
     "POST /profile/tokens/": (Privilege.CREATE_TOKEN, "."),
     "GET /profile/tokens/{token}/replace/": (Privilege.REPLACE_TOKEN, "."),
     "POST /profile/tokens/{token}/replace/": (Privilege.REPLACE_TOKEN, "."),
+    f"POST {APPROVAL}approve/": (Privilege.DECIDE_APPROVAL, APPROVAL),
+    f"POST {APPROVAL}reject/": (Privilege.DECIDE_APPROVAL, APPROVAL),
     f"GET {SECURITY}email/": (Privilege.CHANGE_OWN_EMAIL, "."),
     f"POST {SECURITY}email/": (Privilege.CHANGE_OWN_EMAIL, "."),
     # Only for people with two-factor: the form asks everyone for the current password.
@@ -159,6 +164,7 @@ FORMS = {
     },
     f"{PERSON}erase/": {"confirm": INACTIVE},
     "/profile/tokens/": {"name": "by the page", "scopes": ["api"], "lifetime": "1w", "expires_at": ""},
+    f"{APPROVAL}reject/": {"reason": "by the page"},
     "/profile/tokens/{token}/replace/": {"overlap_hours": "24"},
     f"{SECURITY}email/": {"email": "new@acme.example"},
     f"{SECURITY}password/": {
@@ -198,7 +204,9 @@ def things(ada):
     StepFactory(pipeline=pipeline)
     RunFactory(pipeline=pipeline, number=1)
     ruled = PipelineFactory(owner=ada)
-    return things_of(ada, pipeline) | {"ruled": ruled, "rule": AccessRuleFactory(pipeline=ruled, user=ada)}
+    request = ApprovalRequestFactory(token__owner=UserFactory(organization=ada.organization))
+    rule = AccessRuleFactory(pipeline=ruled, user=ada)
+    return things_of(ada, pipeline) | {"ruled": ruled, "rule": rule, "approval": request}
 
 
 @pytest.fixture
@@ -331,7 +339,7 @@ def test_no_route_gives_access_to_a_session_with_an_old_proof(api, ada, things_f
 @pytest.mark.parametrize("name", sorted({*ROUTES, *LESS_BY_TOKEN} - {"POST /me/sessions/end-all"}))
 def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     method, address = name.split(" ")
-    for kind in ("session", "user", "token", "webhook"):
+    for kind in ("session", "user", "token", "webhook", "approval"):
         address = address.replace(f"/{kind}s/{{id}}", f"/{kind}s/{{{kind}}}")
     address = address.replace("/service-accounts/{id}", "/service-accounts/{account}")
     things = things_for(address)
@@ -339,7 +347,7 @@ def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     before = snapshot()
 
     assert send(api, method, address, things).status_code < 300
-    assert (snapshot() != before) is ("sessions" not in address and method != "DELETE")
+    assert (snapshot() != before) is ("sessions" not in address and "reject" not in address and method != "DELETE")
 
 
 @pytest.mark.parametrize("was_active", [True, False])
@@ -535,6 +543,7 @@ NOT_BY_ONE_REQUEST = (
     "single-sign-on/try/",
     "single-sign-on/remove/",
     "security/single-sign-on/",
+    "/reject/",
 )
 
 

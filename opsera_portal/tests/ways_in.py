@@ -27,8 +27,9 @@ COLUMNS = {
     "accounts_user": {"email", "organization_id", "site_role", "is_active", "is_superuser", "password"},
     "accounts_organization": {"slug", *POLICY_FIELDS},
     "accounts_organizationprovider": {*PROVIDER_FIELDS, "sealed_secret", "connection"},
+    "tokens_token": {"approved_at"},
 }
-INSERTS = {*COLUMNS, "mfa_authenticator", "socialaccount_socialaccount", "tokens_token"}
+INSERTS = {*COLUMNS, "mfa_authenticator", "socialaccount_socialaccount"}
 DELETES = {"mfa_authenticator", "socialaccount_socialaccount", "accounts_organizationprovider"}
 
 # These check another proof: a mailed link, the current password, the answer of the provider, or the token that a token
@@ -139,6 +140,7 @@ def snapshot():
         "links": set(SocialAccount.objects.values_list("pk", flat=True)),
         "tokens": set(Token.objects.values_list("pk", flat=True)),
         "webhooks": list(Webhook.objects.order_by("pk").values()),
+        "approved": set(Token.objects.filter(approved_at__isnull=False).values_list("pk", flat=True)),
         "invitations": Activity.objects.filter(action="user.invited").count(),
     }
 

@@ -22,6 +22,16 @@ class PolicySerializer(serializers.Serializer[Any]):
     max_replacement_overlap_hours = serializers.IntegerField(
         help_text="For how many hours a replaced token may work beside the new one."
     )
+    approval_scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=SCOPE_CHOICES),
+        help_text="A second person must approve new tokens with one of these scopes.",
+    )
+    approval_lifetime_days = serializers.IntegerField(
+        allow_null=True, help_text="A second person must approve new tokens with a longer lifetime. Null: no limit."
+    )
+    approval_for_service_accounts = serializers.BooleanField(
+        help_text="Whether a second person must approve new tokens of service accounts."
+    )
     two_factor_roles = serializers.ListField(
         child=serializers.ChoiceField(choices=SiteRole.choices), help_text="Site roles that need two-factor."
     )
@@ -134,6 +144,11 @@ class ChangePolicyBody(StrictSerializer):
     max_live_tokens = WholeNumberField(required=False, min_value=1, max_value=1000)
     unused_tokens_end_after_days = WholeNumberField(required=False, allow_null=True, min_value=1, max_value=366)
     max_replacement_overlap_hours = WholeNumberField(required=False, min_value=0, max_value=MOST_OVERLAP_HOURS)
+    approval_scopes = BoundedListField(
+        child=serializers.ChoiceField(choices=SCOPE_CHOICES), required=False, max_length=len(SCOPE_CHOICES), is_set=True
+    )
+    approval_lifetime_days = WholeNumberField(required=False, allow_null=True, min_value=1, max_value=366)
+    approval_for_service_accounts = serializers.BooleanField(required=False)
     two_factor_roles = BoundedListField(
         child=serializers.ChoiceField(choices=SiteRole.choices), required=False, max_length=len(SiteRole), is_set=True
     )

@@ -24,13 +24,13 @@ from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.descriptions import clean_description
 from tokens.leaks.finding import MAX_PASTED_LENGTH
 from tokens.leaks.reporting import MAX_REPORTED, MAX_URL_LENGTH
-from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, chosen_start
+from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, chosen_start, longest_lifetime
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, PATTERN, clean_name
 from tokens.narrowing import Narrowing
 from tokens.pipeline_choice import MOST_PIPELINES
 from tokens.replacement import ROTATION_OVERLAP_HOURS
-from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
+from tokens.services import REASON_MAX_LENGTH, check_scopes
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import LIVE_CHOICES, TokenState
 from tokens.unused_rights import UnusedRights
@@ -174,7 +174,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     @extend_schema_field(
         serializers.ChoiceField(
             choices=STATE_CHOICES,
-            help_text="`revoked`: someone expired it early. `scheduled`: it works from `not_before` on.",
+            help_text="`revoked`: someone expired it early. `waiting`: for approval. `scheduled`: it works from "
+            "`not_before` on.",
         )
     )
     def get_state(self, token: Token) -> str:
@@ -298,7 +299,11 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
 class IssuedTokenSerializer(TokenSerializer):
     """The one answer that shows a new token. Only describes it: `TokenViewSet.create` adds ``token``."""
 
-    token = serializers.CharField(read_only=True, help_text="The token itself. It is shown only once and not stored.")
+    token = serializers.CharField(
+        read_only=True,
+        allow_null=True,
+        help_text="The token itself. It is shown only once and not stored. Null if it waits for approval.",
+    )
 
     class Meta(TokenSerializer.Meta):
         fields = [*TokenSerializer.Meta.fields, "token"]
@@ -316,12 +321,14 @@ class TokenNameField(TextField):
 class TokenDescriptionField(TextField):
     """Line breaks become spaces before its length is checked."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(
+        self, says: str = "At most 500 printable characters; line breaks become spaces.", **kwargs: Any
+    ) -> None:
         super().__init__(
             max_length=DESCRIPTION_MAX_LENGTH * 4,
             allow_blank=True,
             required=False,
-            help_text="At most 500 printable characters; line breaks become spaces.",
+            help_text=says,
             **kwargs,
         )
 
@@ -348,6 +355,8 @@ class EditTokenBody(StrictSerializer):
 
 class IssueTokenBody(StrictSerializer):
     """`name`, `scopes`, if wanted limits (`pipelines` to `not_before`), and either `lifetime` or `expires_at`.
+
+    `approval_reason` if the token needs approval.
 
     Without both, it expires after one month.
     """
@@ -403,6 +412,11 @@ class IssueTokenBody(StrictSerializer):
         "second, UTC). In the future and before the end; the lifetime counts from creation. Without it, or with null, "
         "it works immediately.",
     )
+    approval_reason = TokenDescriptionField(
+        default="",
+        says="Why you need the token, for the person who decides. Required if the organization's policy asks for "
+        "approval of such a token; otherwise ignored. At most 500 printable characters.",
+    )
     lifetime = serializers.ChoiceField(choices=Lifetime.choices, required=False)
     expires_at = TextField(
         required=False, max_length=40, help_text="ISO 8601 date (its last second, UTC) or date and time."
@@ -410,6 +424,9 @@ class IssueTokenBody(StrictSerializer):
 
     def validate_name(self, value: str) -> str:
         return clean_name(value)
+
+    def validate_approval_reason(self, value: str) -> str:
+        return clean_description(value)
 
     def validate_description(self, value: str) -> str:
         return clean_description(value)

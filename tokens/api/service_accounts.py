@@ -49,7 +49,8 @@ class ServiceAccountTokenViewSet(ApiViewSet):
         """Creates a token for a service account and shows it, only this once.
 
         For responsible people and Administrators in a browser session, not for tokens. 409 with the code
-        `only_administrators` if the policy says so.
+        `only_administrators` if the policy says so. If the token needs approval, give `approval_reason`, as for
+        `POST /tokens`. It is then shown later, only to you.
         """
         account = self.get_object()
         body = IssueTokenBody(data=request.data, context={"owner": account})

@@ -1,5 +1,6 @@
 from django.urls import path
 
+from tokens.api.approval_views import ApprovalViewSet
 from tokens.api.leak_views import TokenLookupViewSet, TokenReportViewSet
 from tokens.api.policy_views import PolicyViewSet
 from tokens.api.service_accounts import ServiceAccountTokenViewSet
@@ -37,6 +38,11 @@ urlpatterns = [
     path("tokens/<id:pk>/narrower", TokenViewSet.as_view({"get": "narrower"}), name="token_narrower"),
     path("tokens/<id:pk>/replace", TokenViewSet.as_view({"post": "replace"}), name="token_replace"),
     path("tokens/<id:pk>/expire", TokenViewSet.as_view({"post": "expire"}), name="token_expire"),
+    path("approvals", ApprovalViewSet.as_view({"get": "list"}), name="approval_list"),
+    path("approvals/<id:pk>", ApprovalViewSet.as_view({"get": "retrieve"}), name="approval_detail"),
+    path("approvals/<id:pk>/approve", ApprovalViewSet.as_view({"post": "approve"}), name="approval_approve"),
+    path("approvals/<id:pk>/reject", ApprovalViewSet.as_view({"post": "reject"}), name="approval_reject"),
+    path("approvals/<id:pk>/withdraw", ApprovalViewSet.as_view({"post": "withdraw"}), name="approval_withdraw"),
     path(
         "organization/tokens",
         OrganizationTokenViewSet.as_view({"get": "list"}),

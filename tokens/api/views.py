@@ -82,7 +82,8 @@ def may_expire_tokens(user: User) -> bool:
 
 @sensitive_variables()
 def issued_answer(request: Request, *, actor: User, owner: User | None, fields: Mapping[str, Any]) -> Response:
-    """Creates a token and shows it. ``owner``: the service account that it is for. ``fields``: of `IssueTokenBody`."""
+    """Creates a token and shows it, unless it waits for approval. ``owner``: the service account that it is for.
+    ``fields``: of `IssueTokenBody`."""
     token, signed_jwt = services.issue_and_reveal_token(
         actor=actor,
         owner=owner,
@@ -94,9 +95,10 @@ def issued_answer(request: Request, *, actor: User, owner: User | None, fields: 
         networks=fields["networks"],
         max_uses=fields["max_uses"],
         not_before=fields["not_before"],
+        approval_reason=fields["approval_reason"],
         request=request._request,
     )
-    answer = {**represent(TokenSerializer, token), "token": signed_jwt}
+    answer = {**represent(TokenSerializer, token), "token": signed_jwt or None}
     return Response(answer, status=201, headers={"Cache-Control": "no-store"})
 
 
@@ -171,7 +173,11 @@ class TokenViewSet(ApiViewSet):
     @extend_schema(operation_id="token_create", request=IssueTokenBody, responses={201: IssuedTokenSerializer})
     @method_decorator(sensitive_variables())
     def create(self, request: Request) -> Response:
-        """Creates a token and shows it, only this once. For people in a browser session, not for tokens."""
+        """Creates a token and shows it, only this once. For people in a browser session, not for tokens.
+
+        If the organization's policy asks for approval of such a token, give `approval_reason`. Then the state is
+        `waiting` and `token` is null. After the approval, the portal shows the token once on its page.
+        """
         body = IssueTokenBody(data=request.data, context={"owner": self.person})
         body.is_valid(raise_exception=True)
         return issued_answer(request, actor=self.person, owner=None, fields=body.validated_data)
@@ -183,7 +189,8 @@ class TokenViewSet(ApiViewSet):
 
         It lives as long as the old one was to live, or as long as the policy allows. The old one works on for
         `overlap_hours`; meanwhile, answers to it have the header `Deprecation`. 409 with the code `already_replaced`
-        for a token that was replaced before. For people in a browser session, not for tokens.
+        for a token that was replaced before, and `approval_needed` if a token like it needs approval now and this one
+        has none. For people in a browser session, not for tokens.
         """
         token, body = self.get_object(), self.read_body(ReplaceTokenBody)
         new, signed_jwt = replacement.replace_and_reveal_token(token=token, request=request._request, **body)

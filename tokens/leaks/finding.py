@@ -72,6 +72,9 @@ MEANINGS: dict[TokenState, Text] = {
     TokenState.SCHEDULED: gettext_lazy(
         "It does not work before its start time. Expire it, so that nobody can use it then either."
     ),
+    TokenState.WAITING: gettext_lazy(
+        "It does not work: it waits for approval and was never shown to its owner. Nobody should have it."
+    ),
     TokenState.PENDING: gettext_lazy(
         "It does not work: it was created but never shown to its owner. Nobody should have it."
     ),

@@ -17,8 +17,10 @@ LABELS_WITHOUT_UNIT: dict[str, Text] = {
     "max_token_lifetime_days": gettext_lazy("Longest lifetime of a token"),
     "max_service_token_lifetime_days": gettext_lazy("Longest lifetime of a service account's token"),
     "max_replacement_overlap_hours": gettext_lazy("Longest time that a replaced token works on"),
+    "approval_lifetime_days": gettext_lazy("Lifetime above which tokens need approval"),
     "log_retention_days": gettext_lazy("How long both logs are kept"),
 }
+APPROVAL_FIELDS = ("approval_scopes", "approval_lifetime_days", "approval_for_service_accounts")
 
 
 def in_words(organization: Organization) -> dict[str, str]:
@@ -32,6 +34,12 @@ def in_words(organization: Organization) -> dict[str, str]:
         "unused_tokens_end_after_days": gettext("Never") if unused_days is None else _days(unused_days),
         "token_networks": _networks(organization.token_networks),
         "max_replacement_overlap_hours": _hours(organization.max_replacement_overlap_hours),
+        "approval_scopes": ", ".join(str(BY_ID[scope].label) for scope in organization.approval_scopes.split())
+        or pgettext("scopes", "None"),
+        "approval_lifetime_days": pgettext("lifetime", "No limit")
+        if organization.approval_lifetime_days is None
+        else _days(organization.approval_lifetime_days),
+        "approval_for_service_accounts": _yes_or_no(organization.approval_for_service_accounts),
         "two_factor_roles": _site_roles(organization.two_factor_roles),
         "sign_in_networks": _networks(organization.sign_in_networks),
         "sign_in_network_roles": _site_roles(organization.sign_in_network_roles),
@@ -103,6 +111,11 @@ def consequences(review: Review) -> Iterator[str]:
         ) % {"count": grouped(effect.people_signed_in_outside)}
     if review.after.max_replacement_overlap_hours < review.before.max_replacement_overlap_hours:
         yield gettext("Tokens that are being replaced now keep their end.")
+    if any(getattr(review.after, field) != getattr(review.before, field) for field in APPROVAL_FIELDS):
+        yield gettext(
+            "The rules of approval apply to new tokens only. Existing tokens work on, but those that would need approval "
+            "can't be replaced."
+        )
     kept = review.after.log_retention_days
     if kept < review.before.log_retention_days:
         yield ngettext(
@@ -138,6 +151,10 @@ def _networks(networks: str) -> str:
 
 def _site_roles(ids: str) -> str:
     return ", ".join(str(SiteRole(role).label) for role in ids.split()) or pgettext("site roles", "None")
+
+
+def _yes_or_no(value: bool) -> str:
+    return gettext("Yes") if value else gettext("No")
 
 
 def _days(number: int) -> str:

@@ -8,6 +8,8 @@ from factory.django import DjangoModelFactory
 
 from accounts.tests.factories import UserFactory
 from tokens import jwt
+from tokens.approval.asking import LAPSES_AFTER
+from tokens.approval.models import ApprovalRequest
 from tokens.models import Token
 from tokens.names import name_key
 
@@ -31,6 +33,22 @@ class TokenFactory(DjangoModelFactory):
     expires_at = factory.LazyAttribute(lambda token: token.created_at + timedelta(days=30))
     revealed_at = factory.LazyAttribute(lambda token: token.created_at)
     revoked_at = None
+
+
+class ApprovalRequestFactory(DjangoModelFactory):
+    """A request of the owner of a token, which waits."""
+
+    class Meta:
+        model = ApprovalRequest
+
+    token = factory.SubFactory(
+        TokenFactory,
+        revealed_at=None,
+        waits_until=factory.LazyAttribute(lambda token: token.created_at + LAPSES_AFTER),
+    )
+    organization = factory.SelfAttribute("token.organization")
+    asked_by = factory.SelfAttribute("token.owner")
+    reason = "For the nightly export."
 
 
 def bearer(token: Token) -> dict[str, str]:

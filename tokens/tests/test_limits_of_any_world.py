@@ -37,7 +37,10 @@ NETWORKS = st.sampled_from(["", "192.0.2.0/24", "192.0.2.128/25 2001:db8::/32", 
 
 @dataclass
 class Limited:
-    """A token. Times are relative to the present moment; ``lifetime`` counts from the creation."""
+    """A token. Times are relative to the present moment; ``lifetime`` counts from the creation.
+
+    ``approved``: when, for a token that needed approval; ``waits``: it needs approval and has none.
+    """
 
     created: timedelta
     lifetime: timedelta
@@ -48,8 +51,12 @@ class Limited:
     uses_left: int | None
     used: timedelta | None
     used_from: str
+    waits: bool
+    approved: timedelta | None
 
     def __post_init__(self):
+        self.revealed = self.revealed and not self.waits
+        self.approved = None if self.waits or self.approved is None else max(self.approved, self.created)
         if self.not_before is not None:
             self.not_before = min(max(self.not_before, self.created), self.created + self.lifetime - SECOND)
 
@@ -75,6 +82,8 @@ LIMITED = st.builds(
     uses_left=st.sampled_from([None, None, 2]),
     used=st.none() | PAST.map(lambda ago: -ago),
     used_from=ADDRESSES,
+    waits=st.sampled_from([False, False, False, True]),
+    approved=st.none() | st.none() | st.sampled_from([-SECOND, -DAY, -DAY - SECOND, -7 * DAY]),
 )
 WORLDS = st.builds(
     World,
@@ -90,13 +99,16 @@ WORLDS = st.builds(
 def plain_state(world, token):
     if token.revoked:
         return "revoked"
-    if token.created + token.lifetime <= timedelta(0) or (not token.revealed and token.created <= -600 * SECOND):
+    shown_until = token.created + (7 * DAY if token.waits else 600 * SECOND)
+    if token.approved is not None:
+        shown_until = max(shown_until, token.approved + DAY)
+    if token.created + token.lifetime <= timedelta(0) or (not token.revealed and shown_until <= timedelta(0)):
         return "expired"
     if not world.owner_is_active:
         return "owner_deactivated"
     if not token.revealed:
-        return "pending"
-    usable_since = max(token.created, token.not_before or token.created)
+        return "waiting" if token.waits else "pending"
+    usable_since = max(token.created, token.not_before or token.created, token.approved or token.created)
     since = usable_since if token.used is None else token.used
     if world.unused_days is not None and -since > world.unused_days * DAY:
         return "blocked_by_policy"
@@ -108,6 +120,7 @@ REFUSALS = {
     "expired": {"expired", "not_revealed", "owner_deactivated"},
     "owner_deactivated": {"owner_deactivated"},
     "pending": {"not_revealed"},
+    "waiting": {"not_revealed"},
     "blocked_by_policy": {"blocked_by_policy"},
     "scheduled": {"not_started"},
 }
@@ -141,7 +154,9 @@ def built(world, now):
             created_at=created_at,
             expires_at=created_at + token.lifetime,
             not_before=None if token.not_before is None else now + token.not_before,
-            revealed_at=created_at if token.revealed else None,
+            waits_until=created_at + min(7 * DAY, token.lifetime) if token.waits else None,
+            approved_at=None if token.approved is None else now + token.approved,
+            revealed_at=now + max(token.created, token.approved or token.created) if token.revealed else None,
             revoked_at=now if token.revoked else None,
             networks=token.networks,
             max_uses=token.uses_left,
@@ -173,6 +188,9 @@ def test_states_queries_and_answers_agree_with_the_documented_rules(db, world):
         for state in TokenState:
             filtered = TokenFilter.filter_state(None, tokens, "state", state.id)
             assert {token.pk for token in filtered} == {pk for pk, is_of in expected.items() if is_of == state.id}
+        assert {token.pk for token in tokens.waiting()} == {
+            pk for pk, token in rows.items() if token.waits and expected[pk] not in {"revoked", "expired"}
+        }
         assert set(tokens.active()) == {token for token in found if token.is_active}
         assert set(tokens.expiring_soon()) == {token for token in found if token.expires_soon}
         assert tokens.counts().expiring_soon == sum(token.expires_soon for token in found)

@@ -226,6 +226,7 @@ def test_administrator_learns_that_it_is_not_a_token_of_the_organization(signed_
 LIFE = {
     TokenState.ACTIVE: {},
     TokenState.SCHEDULED: {"not_before": timezone.now() + timedelta(days=1)},
+    TokenState.WAITING: {"revealed_at": None, "waits_until": timezone.now() + timedelta(days=7)},
     TokenState.PENDING: {"revealed_at": None},
     TokenState.EXPIRED: {"created_at": timezone.now().replace(microsecond=0) - timedelta(days=60)},
     TokenState.REVOKED: {"revoked_at": timezone.now(), "revoke_reason": "lost laptop"},

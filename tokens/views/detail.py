@@ -26,6 +26,8 @@ from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin, SectionMixin
 from tokens import seen, services
 from tokens.allowed_operations import Verdict, open_to_tokens, verdicts
+from tokens.approval.deciding import outcome_in_words
+from tokens.approval.models import ApprovalRequest
 from tokens.ended_in_use import listed_in_use
 from tokens.form_links import form_link_like
 from tokens.forms import EditTokenForm
@@ -138,6 +140,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
         token: Token = self.object
         self.section, self.current_tab = place_of(token, self.person)
         days = usage.days(self.uses)
+        approval = approval_of(token)
         can_do, cannot_do = what_it_can_do(token)
         edit_form = kwargs.pop("edit_form", None)
         if edit_form is None and self.is_managed:
@@ -162,6 +165,9 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             is_inside=is_inside(token.networks, getattr(self.request, "client_address", None)),
             back=back_link(token, self.person),
             can_be_shown_until=token.can_be_revealed_until if token.is_made_by(self.person) else None,
+            approval=approval,
+            outcome=outcome_in_words(approval) if approval else "",
+            can_withdraw=approval is not None and approval.is_waiting and approval.is_made_by(self.person),
             can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),
             can_do=can_do,
             cannot_do=cannot_do,
@@ -180,35 +186,56 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
 
 def what_it_can_do(token: Token) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The operations that the token can do now, and the others, each with the reason."""
+    return _by_verdict(token, otherwise=_why_not_now(token))
+
+
+def what_it_could_do(token: Token) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The same once the token is active, for somebody who decides about it."""
+    return _by_verdict(token, otherwise="")
+
+
+def _by_verdict(token: Token, *, otherwise: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rows = [
         {
             "label": str(verdict.route.operation.limited_to or verdict.route.operation.label),
             "method": verdict.route.method,
             "path": verdict.route.path.replace("<id:pk>", "{id}"),
-            "why_not": _why_not(token, verdict),
+            "why_not": _why_not(verdict, otherwise),
         }
         for verdict in verdicts(token, open_to_tokens())
     ]
     return [row for row in rows if not row["why_not"]], [row for row in rows if row["why_not"]]
 
 
-def _why_not(token: Token, verdict: Verdict) -> str:
-    """Empty if the token can do it."""
+def _why_not_now(token: Token) -> str:
+    """Why the token can do nothing now; empty if it is active."""
+    if token.state is TokenState.SCHEDULED:
+        return gettext("The token's start time has not come.")
+    return "" if token.state is TokenState.ACTIVE else gettext("The token is not active.")
+
+
+def _why_not(verdict: Verdict, otherwise: str) -> str:
+    """Why the token can't do it, or what is said ``otherwise``; empty if it can."""
     if not verdict.scope_opens:
         return gettext("No scope of the token allows it.")
     if not verdict.role_allows:
         return gettext("The owner's site role doesn't allow it.")
     if not verdict.limit_allows:
         return gettext("The token reaches only chosen pipelines, so it can't create one.")
-    if token.state is TokenState.SCHEDULED:
-        return gettext("The token's start time has not come.")
-    if token.state is not TokenState.ACTIVE:
-        return gettext("The token is not active.")
-    return ""
+    return otherwise
+
+
+def approval_of(token: Token) -> ApprovalRequest | None:
+    """The request for a token that needed approval. No query for others."""
+    if token.waits_until is None and token.approved_at is None:
+        return None
+    return ApprovalRequest.objects.filter(token=token).for_approval_page().first()
 
 
 def timeline(token: Token) -> list[dict[str, Any]]:
     events = [{"label": gettext("Created"), "at": token.created_at, "note": ""}]
+    if token.approved_at and token.approved_at >= token.created_at:
+        events.append({"label": gettext("Approved"), "at": token.approved_at, "note": ""})
     if token.revealed_at:
         note = pgettext("how often a token was shown", "once")
         events.append({"label": gettext("Shown to its owner"), "at": token.revealed_at, "note": note})
@@ -226,7 +253,10 @@ def timeline(token: Token) -> list[dict[str, Any]]:
         # Without a person, it is the portal that gave the reason, in English.
         events.append(event | {"is_english": token.revoked_by is None})
     if token.ended_at and not token.revoked_at and token.ended_before_its_time:
-        events.append({"label": gettext("Expired because it was not shown"), "at": token.ended_at, "note": ""})
+        label = gettext("Expired because it was not shown")
+        if token.waits_until is not None:
+            label = gettext("Expired because nobody approved it")
+        events.append({"label": label, "at": token.ended_at, "note": ""})
     note = gettext("All uses were taken") if token.is_used_up else ""
     events.append({"label": _label_of_end(token), "at": token.expires_at, "note": note})
     return sorted(events, key=itemgetter("at"))

@@ -28,7 +28,7 @@ from tokens.expiry import notices
 from tokens.filters import TokenFilter
 from tokens.form_links import FilledForm, filled_by, limited_to
 from tokens.forms import CUSTOM, WHICH_PIPELINES, TokenForm
-from tokens.lifetimes import Lifetime, as_typed, end_of, now_in_seconds
+from tokens.lifetimes import Lifetime, as_typed, end_of, longest_lifetime, now_in_seconds
 from tokens.models import Token
 from tokens.names import name_key
 from tokens.pipeline_choice import MOST_PIPELINES
@@ -84,7 +84,7 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
             can_run_one=pipelines["some_can_run"] and can_choose(PIPELINE, scopes["scope_cards"]),
             lifetime_choices=lifetime_choices(form),
             **networks_of_policy(form.policy, self.request),
-            latest_end=now_in_seconds() + services.longest_lifetime(form.policy, self.owner),
+            latest_end=now_in_seconds() + longest_lifetime(form.policy, self.owner),
             ending=notices.to_warn_of(self.owner),
             ended_in_use=listed_in_use(usage.of(self.owner)),
             **kwargs,
@@ -117,7 +117,9 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
             # `accounts/security/kept_forms.py` fills in the form afterwards.
             return ask_again(request, then=request.path)
         if form.is_valid() and (token := self._issue(form)):
-            return redirect("tokens:token_reveal", pk=token.pk)
+            # Its page says that it waits, and for what.
+            page = "tokens:token_reveal" if token.waits_until is None else "tokens:token_detail"
+            return redirect(page, pk=token.pk)
         self.filterset = self.get_filterset(self.get_filterset_class())
         self.object_list = self.filterset.qs
         context = self.get_context_data(form=form, filter=self.filterset, object_list=self.object_list)
@@ -137,6 +139,7 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
                 max_uses=form.cleaned_data["max_uses"],
                 not_before=form.cleaned_data["not_before"],
                 expires_at=form.cleaned_data["expires_at"],
+                approval_reason=form.cleaned_data.get("approval_reason", ""),
                 request=self.request,
             )
         if form.has_error("name") and self._is_pending(name):

@@ -20,10 +20,27 @@ from core.errors import DomainError
 from core.pages.forms import add_error
 from core.pages.views import MemberPageMixin, SectionMixin
 from core.text import Text
+from tokens.approval.mails import approvers
 from tokens.models import Token
 from tokens.policy import rules, text
 from tokens.policy.preview import EffectChanged, change_policy, review_policy
 from tokens.states import TokenState
+
+
+def approvers_in_words(organization: Organization) -> str:
+    """Says if too few people can approve tokens; empty if there are enough, or no token needs approval."""
+    if not (
+        organization.approval_scopes
+        or organization.approval_lifetime_days is not None
+        or organization.approval_for_service_accounts
+    ):
+        return ""
+    found = list(approvers(organization)[:2])
+    if not found:
+        return _("Nobody can approve tokens: no active person has a site role that allows it.")
+    if len(found) == 1:
+        return _("Only %(person)s can approve tokens, so nobody can approve theirs.") % {"person": found[0].name}
+    return ""
 
 
 class PolicyView(SectionMixin, MemberPageMixin, RecentSignInMixin, TemplateView):
@@ -48,6 +65,7 @@ class PolicyView(SectionMixin, MemberPageMixin, RecentSignInMixin, TemplateView)
             version=organization.policy_version,
             here=getattr(self.request, "client_address", None),
             may_change=self.person.may(Ability.MANAGE_ORGANIZATION),
+            approvers=approvers_in_words(organization),
             blocked_now=blocked_now.count(),
             blocked_state=TokenState.BLOCKED_BY_POLICY.id,
             **kwargs,

@@ -45,8 +45,8 @@ class TokenReplaceView(RecentSignInMixin, MemberPageMixin, View):
     def _ask(self, token: Token, form: ReplaceTokenForm, status: int = 200) -> HttpResponse:
         if not form.errors and not replacement.can_be_replaced(token):
             text = _(
-                "“%(name)s” can't be replaced: it has not started, has ended, was replaced before, was never shown, or "
-                "has a limited number of uses."
+                "“%(name)s” can't be replaced: it has not started, has ended, was replaced before, was never shown, "
+                "has a limited number of uses, or a token like it needs approval now."
             )
             messages.info(self.request, text % {"name": token.name})
             return redirect("tokens:token_detail", pk=token.pk)

@@ -18,6 +18,7 @@ from tokens.examples import examples_of
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
 from tokens.querysets import PENDING_LAPSES_AFTER
+from tokens.states import TokenState
 from tokens.tables import state_badge
 from tokens.views.places import back_link, is_managed, list_of
 
@@ -84,6 +85,17 @@ def _why_not_shown(token: Token, user: User) -> tuple[str, str]:
         return (
             gettext("This token can only be shown to the person who created it"),
             gettext("It has not been shown yet. You can see its metadata."),
+        )
+    if token.state is TokenState.WAITING:
+        return (
+            gettext("This token waits for approval"),
+            gettext("You get a mail when somebody has decided. After an approval, you can see it here, once."),
+        )
+    if token.can_be_revealed and token.approved_at is not None:
+        return (
+            gettext("This token has not been shown yet"),
+            gettext("It is approved. Open this page again to see it, until %(time)s.")
+            % {"time": exact(token.can_be_revealed_until or token.expires_at)},
         )
     if token.can_be_revealed:
         minutes = int(PENDING_LAPSES_AFTER.total_seconds() // 60)

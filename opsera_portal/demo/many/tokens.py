@@ -7,14 +7,17 @@ from django.utils import timezone
 
 from accounts.models import User
 from opsera_portal.demo.many import names
+from tokens.approval.asking import LAPSES_AFTER
+from tokens.approval.models import ApprovalRequest
 from tokens.models import Token
 from tokens.names import name_key
 from tokens.querysets import PENDING_LAPSES_AFTER
 
 TOKENS, OF_OTHERS = 51, 80
 # Of the one person's tokens. Of the live ones, the rest is active for a while; of the others, the rest has expired.
-LIVE, NOT_REVEALED, NOT_STARTED, BLOCKED, ENDING_SOON = 31, 1, 1, 3, 6
+LIVE, WAITING, NOT_REVEALED, NOT_STARTED, BLOCKED, ENDING_SOON = 31, 1, 1, 1, 3, 6
 NEVER_SHOWN, REVOKED = 2, 8
+WHY = names.filled("The archive of the platform team copies both logs every night. ", 500)
 REASONS = (
     "No longer needed",
     "تسرّب في سجل عام",
@@ -31,7 +34,13 @@ def add_tokens(owner: User) -> list[Token]:
     wanted = [*names.TOKENS, *(f"script-{number:02}" for number in range(1, TOKENS))]
     for token, name in zip(tokens, names.unused(wanted[:TOKENS], in_use), strict=True):
         _give_name(token, name)
-    return Token.objects.bulk_create(tokens)
+    created = Token.objects.bulk_create(tokens)
+    ApprovalRequest.objects.bulk_create(
+        ApprovalRequest(organization_id=token.organization_id, token=token, asked_by=owner, reason=WHY)
+        for token in created
+        if token.waits_until
+    )
+    return created
 
 
 def add_tokens_of_others(people: Sequence[User]) -> list[Token]:
@@ -49,14 +58,18 @@ def _live_tokens(owner: User) -> list[Token]:
     scheduled = [_token(owner, number, used_up=0.1) for number in range(NOT_STARTED)]
     for token in scheduled:
         token.not_before = now + timedelta(days=2)
+    waiting = [_token(owner, number, used_up=0, is_shown=False) for number in range(WAITING)]
+    for token in waiting:
+        token.waits_until = token.created_at + LAPSES_AFTER
     blocked = [_token(owner, number, used_up=0.5) for number in range(BLOCKED)]
     for token in blocked:
         # Created before the policy became stricter.
         token.expires_at = now + timedelta(days=owner.own_organization.max_token_lifetime_days)
     ending = [_token(owner, number, used_up=0.985 - 0.015 * number) for number in range(ENDING_SOON)]
-    left = LIVE - NOT_REVEALED - NOT_STARTED - BLOCKED - ENDING_SOON
+    left = LIVE - WAITING - NOT_REVEALED - NOT_STARTED - BLOCKED - ENDING_SOON
     return [
         *pending,
+        *waiting,
         *scheduled,
         *blocked,
         *ending,
