@@ -113,8 +113,8 @@ def consequences(review: Review) -> Iterator[str]:
         yield gettext("Tokens that are being replaced now keep their end.")
     if any(getattr(review.after, field) != getattr(review.before, field) for field in APPROVAL_FIELDS):
         yield gettext(
-            "The rules of approval apply to new tokens only. Existing tokens work on, but those that would need approval "
-            "can't be replaced."
+            "The rules of approval apply to new tokens only. Existing tokens work on, but those that would need "
+            "approval can't be replaced."
         )
     kept = review.after.log_retention_days
     if kept < review.before.log_retention_days:
