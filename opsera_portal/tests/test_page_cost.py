@@ -57,7 +57,7 @@ def actions(owner, number):
         ("/organization/tokens/", tokens, 665),
         ("/profile/tokens/", tokens, 585),
         ("/organization/access-review/", tokens, 520),
-        ("/organization/tokens/expire-matching/", tokens, 390),
+        ("/organization/tokens/expire-matching/", tokens, 395),
         ("/pipelines/", pipelines, 275),
         ("/organization/authentication-log/", uses, 405),
         ("/organization/activity-log/", actions, 335),
