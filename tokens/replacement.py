@@ -142,7 +142,7 @@ def end_family(token: Token, *, request: HttpRequest) -> list[Token]:
     Replacing a token of the family takes the same lock, so no token can be created meanwhile and escape.
     """
     if not _family_from(token):
-        # Whoever has an old token can send it often. The others of the organization don't wait for that.
+        # A person with an old token can send it often. The others of the organization don't wait for that.
         return []
     with transaction.atomic():
         lock(Organization.objects.all(), token.organization_id)

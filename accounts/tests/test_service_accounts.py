@@ -12,6 +12,7 @@ from accounts.roles import SiteRole
 from accounts.security.email_change import AddressTaken, ask_email_change
 from accounts.signin import password_reset
 from accounts.signin.single_sign_on.links import Identity, NotLinked, connect
+from accounts.signin.single_sign_on.provider import Provider
 from accounts.tests.factories import PASSWORD, GroupFactory, ServiceAccountFactory, UserFactory, hashed
 from accounts.tests.factors import HOST, Passkey, add_passkey, make_recent, signed_in_just_now
 from accounts.tests.test_passkeys import sign_in_with
@@ -143,7 +144,11 @@ def test_nobody_can_sign_in_as_service_account(client, administrator, owner, acc
     assert SESSION_KEY not in browser.session
     # An identity provider that claims the address.
     with pytest.raises(NotLinked):
-        connect(identity=Identity("subject", account.email, account.email), request=RequestFactory().get("/"))
+        connect(
+            provider=Provider("oidc-acme", "Acme ID", "https://id.example.com", "portal", "a secret"),
+            identity=Identity("subject", account.email, account.email),
+            request=RequestFactory().get("/"),
+        )
     # A person who wants the address, or an actor that is one.
     request = signed_in_just_now(RequestFactory().post("/"), owner)
     with pytest.raises(AddressTaken):

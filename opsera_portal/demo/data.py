@@ -26,8 +26,7 @@ from pipelines.access import ItemRole
 from pipelines.models import Pipeline, Step
 from pipelines.services import lock_pipeline, set_access_rule, start_run
 from tokens.lifetimes import now_in_seconds
-from tokens.models import Token
-from tokens.services import issue_token
+from tokens.services import issue_token, reveal_token
 
 _SIGNS = string.ascii_letters + string.digits
 
@@ -247,7 +246,7 @@ def _create_service_accounts(people: dict[str, User]) -> None:
             chosen=chosen,
             expires_at=now_in_seconds() + timedelta(days=60),
         )
-        Token.objects.filter(pk=token.pk).update(revealed_at=timezone.now())
+        reveal_token(actor=people["user"], token=token)
     left = User.objects.get(email="left@demo.example")
     backup = create_service_account(
         actor=people["admin"], name="Nightly backup", responsible=[people["admin"]], description="Reads the logs."

@@ -245,7 +245,9 @@ KEPT = {
 
 
 def test_every_table_is_listed_as_kept_or_left_out():
-    tables = set(connection.introspection.table_names()) | {"portal_cache"}
+    # SQLite's own tables come with ANALYZE.
+    names = {name for name in connection.introspection.table_names() if not name.startswith("sqlite_")}
+    tables = names | {"portal_cache"}
 
     assert not KEPT & backups.LEFT_OUT.keys()
     assert tables == KEPT | backups.LEFT_OUT.keys(), "add a new table to KEPT or to LEFT_OUT"

@@ -339,7 +339,7 @@ def test_generated_python_client_calls_every_operation(live_server, schema, pyth
 
 def call_in_python(url, operation, planned):
     package = "generated_portal_client"
-    module = importlib.import_module(f"{package}.api.{operation['tags'][0]}.{planned['id']}")
+    module = importlib.import_module(f"{package}.api.{operation['tags'][0].replace('-', '_')}.{planned['id']}")
     client = importlib.import_module(package).Client(base_url=url, headers=planned["headers"])
     arguments = dict(planned["path"])
     if "body" in planned:

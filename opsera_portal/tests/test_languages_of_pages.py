@@ -57,7 +57,7 @@ VALUES = re.compile(
     r"[\w.+-]+@[\w.-]+|[0-9a-f]{8}-[0-9a-f-]{27}|https?://\S+|/[\w/{}<>:?=&.-]+|[\w-]+\.(?:example|json|md)|"
     # The log of a run is stored in English.
     r"(?:Requested|Stopped|Cleared) by|"
-    r"\b(?:GET|POST|PUT|PATCH|DELETE|HEAD)\b|[a-z]+(?:-[a-z]+)+|Firefox\S*|Laptop|\d+\w*"
+    r"\b(?:GET|POST|PUT|PATCH|DELETE|HEAD)\b|[a-z]+(?:-[a-z0-9]+)+|Firefox\S*|Laptop|\d+\w*"
 )
 
 

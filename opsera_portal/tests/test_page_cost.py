@@ -55,9 +55,9 @@ def actions(owner, number):
     [
         ("/organization/users/", people, 390),
         ("/organization/tokens/", tokens, 665),
-        ("/profile/tokens/", tokens, 585),
+        ("/profile/tokens/", tokens, 655),
         ("/organization/access-review/", tokens, 520),
-        ("/organization/tokens/expire-matching/", tokens, 390),
+        ("/organization/tokens/expire-matching/", tokens, 430),
         ("/pipelines/", pipelines, 275),
         ("/organization/authentication-log/", uses, 405),
         ("/organization/activity-log/", actions, 335),

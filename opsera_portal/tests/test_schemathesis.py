@@ -66,6 +66,7 @@ JUDGED_BEYOND_THE_SCHEMA = [
     "POST /api/v1/organization/policy/preview",
     "POST /api/v1/pipelines",
     "POST /api/v1/pipelines/{id}/transfer",
+    "POST /api/v1/service-accounts",
     "POST /api/v1/tokens",
     "POST /api/v1/tokens/lookup",
     "POST /api/v1/users",

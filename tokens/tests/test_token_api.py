@@ -142,7 +142,12 @@ def test_me_returns_person_role_organization_and_token(api, owner):
 
     body = api.get("/api/v1/me", headers=bearer(token)).json()
 
-    assert body["user"] == {"id": str(owner.pk), "email": owner.email, "name": owner.name}
+    assert body["user"] == {
+        "id": str(owner.pk),
+        "email": owner.email,
+        "name": owner.name,
+        "is_service_account": False,
+    }
     assert body["site_role"] == "user"
     assert body["organization"] == {"id": str(owner.organization_id), "name": "Acme", "account": "acme"}
     assert (body["token"]["id"], body["token"]["scopes"]) == (str(token.pk), ["pipeline"])
