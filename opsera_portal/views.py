@@ -62,9 +62,7 @@ class OverviewView(MemberPageMixin, TemplateView):
             ended_in_use=[token for token in listed if token.owner_id == user.pk] + own[LISTED:],
             sees_others=user.may(Ability.READ_TOKENS),
             ended_in_use_of_others=[token for token in listed if token.owner_id != user.pk] + others[LISTED:],
-            orphaned_accounts=list(User.objects.orphaned().in_organization(user).order_by("name", "pk")[:SHOWN])
-            if user.may(Ability.MANAGE_ORGANIZATION)
-            else [],
+            orphaned=orphaned_accounts(user),
             recent_runs=runs.order_by("-requested_at")[:SHOWN],
             can_run_pipelines=user.may(Ability.USE_PIPELINES),
             is_empty=not tokens.total,
@@ -75,6 +73,12 @@ class OverviewView(MemberPageMixin, TemplateView):
 def awaited_approvals(user: User) -> int:
     """How many tokens wait for this person's approval. No query for people who can't approve any."""
     return ApprovalRequest.objects.decidable_by(user).waiting().count() if user.may(Ability.APPROVE_TOKENS) else 0
+
+
+def orphaned_accounts(user: User) -> int:
+    """How many service accounts have no active responsible person. No query for people who can't change that."""
+    may_change = user.may(Ability.MANAGE_ORGANIZATION)
+    return User.objects.orphaned().in_organization(user).count() if may_change else 0
 
 
 class WhoMayDoWhatView(MemberPageMixin, TemplateView):

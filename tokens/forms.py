@@ -147,7 +147,6 @@ class TokenForm(forms.Form):
         help_text=gettext_lazy("Required for these tokens, for the person who decides. At most 500 characters."),
     )
     # Which tokens need it, in words.
-    needing_approval = ""
 
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
         self.owner, self.policy = owner, owner.own_organization
@@ -169,9 +168,7 @@ class TokenForm(forms.Form):
                 "Your organization allows %(count)s days at most.",
                 longest.days,
             ) % {"count": grouped(longest.days)}
-        if needing := rules_in_words(self.policy, self.owner):
-            self.needing_approval = " ".join(needing)
-        else:
+        if not rules_in_words(self.policy, self.owner):
             del self.fields["approval_reason"]
         self.fields["expires_at"].widget.attrs |= {
             "min": now.date().isoformat(),

@@ -26,9 +26,9 @@ def why_needed(
     ]
 
 
-def rules_in_words(policy: Organization, owner: User) -> list[str]:
-    """The rules that can apply to a token of this owner."""
-    sensitive = _scopes_in(policy, scopes.SCOPES)
+def rules_in_words(policy: Organization, owner: User, *, among: Collection[scopes.Scope] = scopes.SCOPES) -> list[str]:
+    """The rules that can apply to a token of this owner. ``among``: the scopes that it can have."""
+    sensitive = _scopes_in(policy, among)
     found = []
     if sensitive:
         found.append(_about_scopes(sensitive))

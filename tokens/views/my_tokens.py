@@ -18,11 +18,12 @@ from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
 from auditlog import usage
-from core.api.scopes import PIPELINE, Scope
+from core.api.scopes import PIPELINE, SCOPES, Scope
 from core.pages.forms import refusals_in
 from core.pages.views import FilteredListMixin, SectionMixin
 from core.pages.widgets import MOST_CHOICES
 from tokens import services
+from tokens.approval.rules import rules_in_words
 from tokens.ended_in_use import listed_in_use
 from tokens.expiry import notices
 from tokens.filters import TokenFilter
@@ -82,6 +83,7 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
             **scopes,
             pipeline_choice=pipelines,
             can_run_one=pipelines["some_can_run"] and can_choose(PIPELINE, scopes["scope_cards"]),
+            needing_approval=needing_approval(form, scopes["scope_cards"]),
             lifetime_choices=lifetime_choices(form),
             **networks_of_policy(form.policy, self.request),
             latest_end=now_in_seconds() + longest_lifetime(form.policy, self.owner),
@@ -195,6 +197,14 @@ def pipeline_choice(form: TokenForm, named: dict[str, NamedPipeline]) -> dict[st
 
 def can_choose(scope: Scope, cards: Sequence[dict[str, Any]]) -> bool:
     return any(card["is_open"] for card in cards if card["id"] == scope.id)
+
+
+def needing_approval(form: TokenForm, cards: Sequence[dict[str, Any]]) -> str:
+    """Which of the tokens that the owner can create need approval. All rules, if the form was sent with a reason."""
+    if "approval_reason" not in form.fields:
+        return ""
+    offered = [scope for scope in SCOPES if form.is_bound or can_choose(scope, cards)]
+    return " ".join(rules_in_words(form.policy, form.owner, among=offered))
 
 
 def lifetime_choices(form: TokenForm) -> list[dict[str, Any]]:
