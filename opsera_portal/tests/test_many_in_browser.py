@@ -39,7 +39,7 @@ def test_list_with_many_rows_is_accessible(page, path):
         ("/organization/users/?q=wolfeschlegel", "Maximiliane", [""]),
         ("/organization/groups/", "Platform reliability", [""]),
         ("/pipelines/?q=build_and_release", "build_and_release", ["", "steps/", "access-rules/", "runs/2/", "runs/3/"]),
-        ("/profile/tokens/", "continuous-integration", [""]),
+        ("/profile/tokens/?q=continuous", "continuous-integration", [""]),
     ],
 )
 def test_page_of_a_row_with_a_long_name_is_accessible(page, path, name, below):
