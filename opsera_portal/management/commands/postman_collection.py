@@ -41,6 +41,7 @@ REMEMBERS = {
     "token_list": "tokenId",
     "user_list": "userId",
     "group_list": "groupId",
+    "service_account_list": "serviceAccountId",
     "webhook_list": "webhookId",
     "logs_user_tokens": "useId",
     "logs_user_actions": "actionId",
@@ -54,6 +55,7 @@ VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "reason": 
 IDS = {
     "users": "{{userId}}",
     "groups": "{{groupId}}",
+    "service-accounts": "{{serviceAccountId}}",
     "webhooks": "{{webhookId}}",
     "pipelines": "{{pipelineId}}",
     "tokens": "{{tokenId}}",
@@ -70,6 +72,7 @@ VARIABLES = {
     "tokenId": "",
     "userId": "",
     "groupId": "",
+    "serviceAccountId": "",
     "webhookId": "",
     "useId": "",
     "actionId": "",
