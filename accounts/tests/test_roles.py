@@ -14,6 +14,7 @@ READ_USERS           yes            yes         -     -      yes               y
 READ_LOGS            yes            yes         -     -      yes               yes
 READ_TOKENS          yes            -           -     -      yes               yes
 EXPIRE_TOKENS        yes            -           -     -      yes               -
+APPROVE_TOKENS       yes            -           -     -      yes               -
 SEE_ALL_PIPELINES    yes            yes         -     -      yes               yes
 CREATE_PIPELINES     yes            yes         yes   -      -                 -
 USE_PIPELINES        yes            yes         yes   -      -                 -
