@@ -88,7 +88,7 @@ def test_channel_of_each_kind_is_chosen_on_the_page_and_by_api(api, client, owne
 def test_people_who_switched_mails_off_before_the_upgrade_are_told_in_the_portal(owner, member):
     User.objects.filter(pk=owner.pk).update(expiry_mails_of_previous_release=False)
 
-    import_module("accounts.migrations.0014_notifications_and_webhooks").keep_choices(apps, None)
+    import_module("accounts.migrations.0017_notifications_and_webhooks").keep_choices(apps, None)
 
     assert (wants_mails(owner), wants_mails(member)) == (False, True)
     assert owner.notification_choices == {"end_near": "portal"}

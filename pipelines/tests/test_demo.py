@@ -144,7 +144,7 @@ def test_steps_with_other_hosts_are_not_changed(made):
 
 def test_demo_has_content_from_the_start(made):
     assert set(Run.objects.values_list("state", flat=True)) == {"queued"}
-    assert {token.state.name for token in Token.objects.all()} == {"ACTIVE", "EXPIRED", "REVOKED"}
+    assert {token.state.name for token in Token.objects.all()} == {"ACTIVE", "EXPIRED", "REVOKED", "WAITING"}
     assert set(TokenUse.objects.values_list("reason", flat=True)) == {
         "ok",
         "expired",
@@ -170,7 +170,7 @@ def test_entries_are_numbered_in_order_of_time(made, model):
 
 
 def test_metadata_of_a_token_match_its_history(made):
-    for token in Token.objects.all():
+    for token in Token.objects.filter(approval_request=None):
         uses = TokenUse.objects.filter(token=token)
         last = uses.first()
         assert (token.last_used_at, token.last_used_ip) == ((last.at, last.ip) if last else (None, None))
@@ -183,6 +183,9 @@ def test_metadata_of_a_token_match_its_history(made):
         actions = ["token.issued", "token.revealed"] + ["token.replaced"] * bool(token.replaced_at)
         actions += ["token.revoked"] * bool(token.revoked_at)
         assert [entry.action for entry in made_and_ended] == actions
+    for token in Token.objects.exclude(approval_request=None):
+        assert not TokenUse.objects.filter(token=token).exists()
+        assert token.approval_request.state.value == ("rejected" if token.revoked_at else "waiting")
 
 
 def test_demo_has_a_token_that_is_being_replaced_and_one_that_replaces_itself(made):
