@@ -242,7 +242,8 @@ class CurrentTokenViewSet(ApiViewSet):
 
         Call it once for each token, and store the new one before you use it. A token that was replaced and calls this
         again gets 409 or 401 with the code `token_reused`, and all tokens that replaced it expire: someone may have a
-        copy. With an `Idempotency-Key`, a repeated request gets 409 or 401 without this consequence.
+        copy. With an `Idempotency-Key`, a repeated request gets 409 or 401 without this consequence. Use a new random
+        key for each call, never one that is derived from the token or the date: others could know it.
         """
         token = _token_in_use(request)
         if token.replaced_at is not None:
@@ -264,7 +265,8 @@ class CurrentTokenViewSet(ApiViewSet):
             token: Any = token_in_use(request._request)
             if self.action != "rotate" or token is None or token.replaced_at is None:
                 raise
-            if scopes.ROTATE not in token.scopes or idempotency.was_carried_out(request, token.owner_id):
+            limited_by = token.pk if token.is_limited else None
+            if scopes.ROTATE not in token.scopes or idempotency.was_carried_out(request, token.owner_id, limited_by):
                 raise
             refused = self._reuse_of(token)
             raise TokenRefused(refused.code, str(refused)) from None
