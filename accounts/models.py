@@ -804,6 +804,12 @@ class Webhook(models.Model):
         return urlsplit(self.url).hostname or ""
 
     @property
+    def origin(self) -> str:
+        """For answers to tokens: the URL without the parts that can contain a secret."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    @property
     def event_ids(self) -> list[str]:
         return self.events.split()
 

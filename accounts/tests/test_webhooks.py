@@ -30,7 +30,7 @@ from auditlog.models import Activity
 from auditlog.record import record
 from core.errors import NotAllowed
 from tokens import jwt
-from tokens.tests.factories import TokenFactory
+from tokens.tests.factories import TokenFactory, bearer
 
 NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)
 # From the specification.
@@ -385,3 +385,12 @@ def test_only_administrators_of_the_organization_manage_webhooks(
         "webhook.paused",
         "webhook.deleted",
     ]
+
+
+def test_tokens_read_urls_without_their_paths(api, client, receiver, administrator):
+    webhook, _ = create(administrator, receiver)
+    client.force_login(administrator)
+    for path in ("/api/v1/webhooks", f"/api/v1/webhooks/{webhook.pk}"):
+        with_token = api.get(path, headers=bearer(TokenFactory(owner=administrator, scope="api-readonly")))
+        assert f'"url":"{receiver.url.removesuffix("/hook")}"' in with_token.text
+        assert f'"url":"{receiver.url}"' in client.get(path).text
