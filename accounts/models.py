@@ -804,6 +804,12 @@ class Webhook(models.Model):
         return urlsplit(self.url).hostname or ""
 
     @property
+    def origin(self) -> str:
+        """For answers to tokens: the URL without the parts that can contain a secret."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    @property
     def event_ids(self) -> list[str]:
         return self.events.split()
 
@@ -820,7 +826,7 @@ class WebhookDelivery(models.Model):
         DELIVERED = "delivered", pgettext_lazy("state of a delivery", "Delivered")
         FAILED = "failed", pgettext_lazy("state of a delivery", "Given up")
 
-    # Numbers deliveries in order of arrival: they are sent in this order.
+    # Numbers deliveries in order of arrival: a worker takes those of a webhook in this order.
     id = models.BigAutoField(primary_key=True)
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries")
     # The id of the message, the same in each attempt.

@@ -1,6 +1,7 @@
 """What a token did lately, and the narrowest token that could have done the same: fewer scopes, fewer pipelines.
 
-It reads the token's log. Calls that name their pipeline in the body, such as `POST /pipeline/run`, are known from the
+It reads the log of the token and of the tokens that it replaced in this time: a script is the same before and after a
+rotation. Calls that name their pipeline in the body, such as `POST /pipeline/run`, are known from the
 activity log if they acted on it. The logs don't say on which one they only read, so the pipelines are a proposal then.
 """
 
@@ -24,18 +25,21 @@ from auditlog.actions import Action, ActionType
 from auditlog.models import Activity, TokenUse
 from core import ids
 from core.api.operations import Route
-from core.api.scopes import SCOPES, Scope, as_string
+from core.api.scopes import ROTATE, SCOPES, Scope, as_string
 from core.db.derived_tables import among
 from tokens.allowed_operations import open_to_tokens, verdicts
 from tokens.models import Token
 from tokens.pipeline_choice import MOST_PIPELINES
 from tokens.policy.rules import scopes_not_allowed
+from tokens.replacement import tokens_replaced_since
 from tokens.scope_cards import usable_by
 
 # In days.
 PERIODS = (90, 30)
 # Of each log. The database reads so many in a few milliseconds.
 MOST_ENTRIES = 10_000
+# Of those that the token replaced.
+MOST_PREDECESSORS = 100
 # Their addresses name the pipeline.
 _OF_ONE_PIPELINE = "/api/v1/pipelines/<id:pk>"
 _ABOUT_PIPELINES = ("/api/v1/pipeline", "/api/v1/runs")
@@ -67,14 +71,16 @@ class UsedOperation:
 class Narrowing:
     """What a token did in the last ``days``, and what would have been enough for it.
 
-    ``is_complete``: false if there are more uses than `MOST_ENTRIES`, and the older ones are left out. ``used``: the
-    operations, the last one first. ``allowed``: how many operations the token can do. ``pipelines``: those that it is
+    ``is_complete``: false if there are more uses than `MOST_ENTRIES` or more replaced tokens than `MOST_PREDECESSORS`,
+    and the older ones are left out. ``replaced``: of how many tokens that it replaced the uses are included. ``used``:
+    the operations, the last one first. ``allowed``: how many operations the token can do. ``pipelines``: those that it is
     known to have used and that its owner can see; ``knows_all_pipelines`` is false if it may have read others, too.
     ``started``: how many pipelines it started. ``visible``: how many its owner can see. ``scopes``: the fewest.
     """
 
     days: int
     is_complete: bool
+    replaced: int
     used: list[UsedOperation]
     allowed: int
     pipelines: list[NamedPipeline]
@@ -98,15 +104,18 @@ class Narrowing:
 def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
     """``reader``: the owner as they act now. A token for chosen pipelines doesn't learn of any others."""
     since = timezone.now() - timedelta(days=days)
-    calls = _newest_calls(token, since)
+    predecessors = tokens_replaced_since(token, since, most=MOST_PREDECESSORS + 1)
+    family = [token.pk, *predecessors[:MOST_PREDECESSORS]]
+    calls = _newest_calls(family, since)
     open_routes = {(route.method, route.path): route for route in open_to_tokens()}
     last_at, pipeline_ids = by_operation(calls, open_routes)
-    actions = _actions_on_pipelines(token, since)
+    actions = _actions_on_pipelines(token.owner, family, since)
     seen = pipelines_for_tokens().seen_by(reader, pipeline_ids | {pipeline_id for _, pipeline_id in actions})
     started_ids = {pipeline_id for action, pipeline_id in actions if action == Action.PIPELINE_STARTED}
     return Narrowing(
         days=days,
-        is_complete=sum(call.number for call in calls) < MOST_ENTRIES,
+        is_complete=sum(call.number for call in calls) < MOST_ENTRIES and len(predecessors) <= MOST_PREDECESSORS,
+        replaced=len(family) - 1,
         used=[UsedOperation(open_routes[place], at) for place, at in sorted(last_at.items(), key=_last_first)],
         allowed=sum(verdict.allows for verdict in verdicts(token, open_to_tokens())),
         pipelines=seen,
@@ -117,11 +126,22 @@ def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
     )
 
 
-def _newest_calls(token: Token, since: datetime) -> list[Call]:
-    """The newest uses that were allowed. The database groups them, because reading 10,000 rows takes longer."""
-    log = TokenUse.objects.filter(token_id=token.pk, at__gte=since, outcome=TokenUse.Outcome.ALLOWED)
-    newest = among(log.order_by("-at", "-id").values("id", "method", "target", "at")[:MOST_ENTRIES])
-    return [Call(*row) for row in newest.values_list("method", "target").annotate(Max("at"), Count("id"))]
+def _newest_calls(family: list[uuid.UUID], since: datetime) -> list[Call]:
+    """The newest uses that were allowed. The database groups them, because reading 10,000 rows takes longer.
+
+    One token after the other, the newest first, because the index is of one token and its times.
+    """
+    calls: list[Call] = []
+    left = MOST_ENTRIES
+    for token_id in family:
+        log = TokenUse.objects.filter(token_id=token_id, at__gte=since, outcome=TokenUse.Outcome.ALLOWED)
+        newest = among(log.order_by("-at", "-id").values("id", "method", "target", "at")[:left])
+        found = [Call(*row) for row in newest.values_list("method", "target").annotate(Max("at"), Count("id"))]
+        calls += found
+        left -= sum(call.number for call in found)
+        if left <= 0:
+            break
+    return calls
 
 
 def by_operation(calls: Iterable[Call], known: dict[Place, Route]) -> tuple[dict[Place, datetime], set[uuid.UUID]]:
@@ -156,8 +176,8 @@ def _last_first(call: tuple[Place, datetime]) -> tuple[float, Place]:
     return -call[1].timestamp(), call[0]
 
 
-def _actions_on_pipelines(token: Token, since: datetime) -> list[tuple[str, uuid.UUID]]:
-    log = Activity.objects.of(token.owner).filter(token_id=token.pk, type=ActionType.PIPELINE, at__gte=since)
+def _actions_on_pipelines(owner: User, family: list[uuid.UUID], since: datetime) -> list[tuple[str, uuid.UUID]]:
+    log = Activity.objects.of(owner).filter(token_id__in=family, type=ActionType.PIPELINE, at__gte=since)
     newest = among(log.order_by("-at", "-id").values("action", "target_id")[:MOST_ENTRIES])
     rows = newest.values_list("action", "target_id").distinct()
     return [(action, uuid.UUID(target_id)) for action, target_id in rows if ids.FORM.fullmatch(target_id)]
@@ -170,10 +190,15 @@ def reads_unknown_pipelines(route: Route) -> bool:
 
 def fewest_scopes(token: Token, used: list[Route]) -> list[Scope]:
     """Of all choices of scopes that open what was used and nothing that the token can't do, the one that opens the
-    least. The token's own scopes are always one of them."""
+    least. The token's own scopes are always one of them.
+
+    A token that replaces itself keeps the scope for it: only its predecessors have used it, once each.
+    """
     opened = {scope: _opened(scope) for scope in SCOPES}
     own: set[Place] = set().union(*(opened[scope] for scope in token.scopes))
     needed = {(route.method, route.path) for route in used if route.operation.scopes}
+    if token.rotates and not scopes_not_allowed(ROTATE.id, token.organization):
+        needed |= opened[ROTATE]
     choices = [
         (len(opened_together), len(choice), choice)
         for choice in chain.from_iterable(combinations(SCOPES, size) for size in range(1, len(SCOPES) + 1))

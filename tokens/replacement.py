@@ -161,6 +161,23 @@ def end_family(token: Token, *, request: HttpRequest) -> list[Token]:
     return ended
 
 
+def tokens_replaced_since(token: Token, since: datetime, *, most: int) -> list[uuid.UUID]:
+    """The ids of the tokens that this one replaced, directly or earlier, and that were in use after ``since``: the
+    newest first, at most so many. In one query, as `_family_from`."""
+    if token.created_at <= since:
+        return []
+    table = connection.ops.quote_name(Token._meta.db_table)
+    own = Token._meta.pk.get_db_prep_value(token.pk, connection)
+    found = Token.objects.raw(
+        f"WITH RECURSIVE family(id, created_at, place) AS ("  # noqa: S608
+        f"SELECT id, created_at, 0 FROM {table} WHERE id = %s UNION ALL "
+        f"SELECT t.id, t.created_at, f.place + 1 FROM {table} t JOIN family f ON t.replaced_by_id = f.id "
+        f"WHERE f.created_at > %s AND f.place < %s) SELECT id FROM family WHERE place > 0 ORDER BY place",
+        [own, connection.ops.adapt_datetimefield_value(since), most],
+    )
+    return [row.pk for row in found]
+
+
 def _family_from(token: Token) -> list[uuid.UUID]:
     """The ids of the token and of all that replaced it, without those that have ended for certain. Those before it have
     ended: `_end_predecessor`.

@@ -423,7 +423,9 @@ def _enough(found: UnusedRights) -> SafeString | str:
 
 def _caveats(found: UnusedRights) -> SafeString | str:
     caveats = []
-    if not found.is_complete:
+    if found.replaced_another:
+        caveats.append(gettext("The uses of the token that it replaced were not read. It may need more."))
+    elif not found.is_complete:
         caveats.append(gettext("Only its newest uses were read. It may need more."))
     if found.pipelines and not found.knows_all_pipelines:
         caveats.append(gettext("It also read, and the log does not say which pipelines."))

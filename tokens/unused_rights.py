@@ -54,8 +54,10 @@ COLUMNS = (
 class UnusedRights:
     """What a token did not use in the last ``days``.
 
-    ``enough``: the fewest scopes that open what it used; none if it was not used. ``is_complete``: false if it has more
-    than `MOST_ENTRIES` uses, and the older ones are left out: they may have needed more. ``pipelines``: those of its
+    ``enough``: the fewest scopes that open what it used; none if it was not used. ``is_complete``: false if some uses
+    are left out, which may have needed more: of more than `MOST_ENTRIES` uses the older ones, if it is limited also of
+    so many actions of its owner, and those of the token that it replaced in this time (``replaced_another``).
+    ``pipelines``: those of its
     chosen pipelines that the reader can see and that it is not known to have used. ``None`` if it is not limited, and
     empty if it is not known to have used any: a limited token needs one. ``knows_all_pipelines``: false if it may have
     read others, too (`tokens.narrowing`).
@@ -65,6 +67,7 @@ class UnusedRights:
     days: int
     operations_used: int
     is_complete: bool
+    replaced_another: bool
     enough: list[Scope]
     pipelines: list[NamedPipeline] | None
     knows_all_pipelines: bool
@@ -122,13 +125,15 @@ def _cells(found: UnusedRights) -> list[Any]:
 
 def _of_some(tokens: Sequence[Token], days: int, since: datetime) -> Iterator[UnusedRights]:
     calls, read = _newest_calls(tokens, since)
-    acted_on = _acted_on([token for token in tokens if token.is_limited], since)
+    acted_on, actions_read = _acted_on([token for token in tokens if token.is_limited], since)
+    replaced_another = _replaced_another(tokens, since)
     known = {(route.method, route.path): route for route in open_to_tokens()}
     enough: dict[tuple[Any, ...], list[Scope]] = {}
     for token in tokens:
         last_at, pipeline_ids = by_operation(calls[token.pk], known)
         # Few kinds of tokens do the same few things, and finding the fewest scopes takes a millisecond.
-        key = (token.scope, token.organization_id, token.owner.site_role, token.owner.is_active, frozenset(last_at))
+        owner = token.owner
+        key = (token.scope, token.rotates, token.organization_id, owner.site_role, owner.is_active, frozenset(last_at))
         if key not in enough:
             enough[key] = fewest_scopes(token, [known[place] for place in last_at]) if last_at else []
         used = pipeline_ids | acted_on[token.pk]
@@ -136,7 +141,9 @@ def _of_some(tokens: Sequence[Token], days: int, since: datetime) -> Iterator[Un
             token=token,
             days=days,
             operations_used=len(last_at),
-            is_complete=read[token.pk] < MOST_ENTRIES,
+            is_complete=max(read[token.pk], actions_read[token.pk]) < MOST_ENTRIES
+            and token.pk not in replaced_another,
+            replaced_another=token.pk in replaced_another,
             enough=enough[key],
             pipelines=_unused_pipelines(token, used),
             knows_all_pipelines=not any(reads_unknown_pipelines(known[place]) for place in last_at),
@@ -171,20 +178,35 @@ def _newest_calls(tokens: Sequence[Token], since: datetime) -> tuple[dict[uuid.U
     return calls, read
 
 
-def _acted_on(tokens: Sequence[Token], since: datetime) -> dict[uuid.UUID, set[uuid.UUID]]:
-    """The pipelines that each token acted on, among the newest actions of its owner: the log has no index of tokens."""
+def _acted_on(
+    tokens: Sequence[Token], since: datetime
+) -> tuple[dict[uuid.UUID, set[uuid.UUID]], dict[uuid.UUID, int]]:
+    """The pipelines that each token acted on, among the newest actions of its owner, and how many of these were read.
+
+    The log has no index of tokens, so the actions of the owner's other tokens and sessions count for the limit.
+    """
     table = Activity._meta.db_table
     part = (
-        f"SELECT {{place}}, target_id FROM ("  # noqa: S608
-        f"SELECT target_id, type, token_id FROM {table} WHERE actor_id = %s AND at >= %s "
-        f"ORDER BY at DESC, id DESC LIMIT {MOST_ENTRIES}) newest "
-        f"WHERE type = '{ActionType.PIPELINE.value}' AND token_id = %s GROUP BY target_id"
+        f"SELECT {{place}}, target, COUNT(*) FROM ("  # noqa: S608
+        f"SELECT CASE WHEN token_id = %s AND type = '{ActionType.PIPELINE.value}' THEN target_id END AS target "
+        f"FROM {table} WHERE actor_id = %s AND at >= %s ORDER BY at DESC, id DESC LIMIT {MOST_ENTRIES}) newest "
+        f"GROUP BY target"
     )
     found: defaultdict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
-    for token, (target_id,) in _rows(part, tokens, since, of_owner=True):
-        if ids.FORM.fullmatch(target_id):
+    read: defaultdict[uuid.UUID, int] = defaultdict(int)
+    for token, (target_id, number) in _rows(part, tokens, since, of_owner=True):
+        read[token.pk] += number
+        if target_id is not None and ids.FORM.fullmatch(target_id):
             found[token.pk].add(uuid.UUID(target_id))
-    return found
+    return found, read
+
+
+def _replaced_another(tokens: Sequence[Token], since: datetime) -> set[uuid.UUID]:
+    """Those that replaced another token in this time. The uses of that one are not read: a token that rotates often has
+    many predecessors, and `tokens.narrowing` reads them."""
+    young = [token.pk for token in tokens if token.created_at > since]
+    replaced = Token.objects.filter(replaced_by__in=young)
+    return set(replaced.order_by().values_list("replaced_by_id", flat=True)) if young else set()
 
 
 def _rows(
@@ -198,7 +220,7 @@ def _rows(
     values: list[Any] = []
     for token in tokens:
         own = stored(token.pk, connection)
-        values += [stored(token.owner_id, connection), at, own] if of_owner else [own, at]
+        values += [own, stored(token.owner_id, connection), at] if of_owner else [own, at]
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(part.format(place=place) for place in range(len(tokens))), values)
         for place, *row in cursor.fetchall():

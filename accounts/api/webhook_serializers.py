@@ -23,8 +23,14 @@ def _events(**options: Any) -> BoundedListField:
 
 
 class WebhookSerializer(serializers.ModelSerializer[Webhook]):
-    """An address to which the portal sends what happens in the organization. Its secret is never shown again."""
+    """An address to which the portal sends what happens in the organization. Its secret is never shown again.
 
+    The context says with ``shows_url`` if the reader gets the whole URL: in a browser session, not with a token.
+    """
+
+    url = serializers.SerializerMethodField(
+        help_text="With a token, only scheme and host: the path of the URL can contain a secret of the receiver."
+    )
     events = serializers.ListField(source="event_ids", child=serializers.ChoiceField(choices=CHOICES), read_only=True)
     is_paused = serializers.BooleanField(read_only=True)
     failing_since = serializers.DateTimeField(
@@ -34,7 +40,10 @@ class WebhookSerializer(serializers.ModelSerializer[Webhook]):
     class Meta:
         model = Webhook
         fields = ["id", "url", "description", "events", "is_paused", "paused_at", "failing_since", "created_at"]
-        read_only_fields = ["url", "description", "paused_at"]
+        read_only_fields = ["description", "paused_at"]
+
+    def get_url(self, webhook: Webhook) -> str:
+        return webhook.url if self.context.get("shows_url") else webhook.origin
 
 
 class WebhookWithSecretSerializer(WebhookSerializer):

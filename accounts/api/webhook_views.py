@@ -48,9 +48,12 @@ class WebhookViewSet(ApiViewSet):
     def get_queryset(self) -> QuerySet[Webhook]:
         return Webhook.objects.manageable_by(self.person)
 
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "shows_url": self.request.auth is None}
+
     @extend_schema(operation_id="webhook_list")
     def list(self, request: Request) -> Response:
-        """The organization's webhooks, the oldest first."""
+        """The organization's webhooks, the oldest first. With a token, their URLs are only scheme and host."""
         return self.page_of(self.get_queryset())
 
     @extend_schema(
@@ -64,7 +67,8 @@ class WebhookViewSet(ApiViewSet):
 
     @extend_schema(operation_id="webhook_retrieve", responses=WebhookSerializer)
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(WebhookSerializer(self.get_object()).data)
+        """With a token, the URL is only scheme and host."""
+        return Response(self.get_serializer(self.get_object()).data)
 
     @extend_schema(operation_id="webhook_change", request=ChangeWebhookBody, responses=WebhookSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -77,7 +81,7 @@ class WebhookViewSet(ApiViewSet):
             if is_paused is not None:
                 change = services.pause_webhook if is_paused else services.resume_webhook
                 webhook = change(actor=self.person, webhook=webhook, request=request._request)
-        return Response(WebhookSerializer(webhook).data)
+        return Response(self.get_serializer(webhook).data)
 
     @extend_schema(operation_id="webhook_delete", request=None, responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
@@ -108,7 +112,8 @@ class WebhookViewSet(ApiViewSet):
         return Response(DeliverySerializer(row).data, status=202)
 
     def _with_secret(self, webhook: Webhook, secret: str, status: int = 200) -> Response:
-        data: Any = WebhookWithSecretSerializer(webhook, context={"secret": secret}).data
+        context = {**self.get_serializer_context(), "secret": secret}
+        data: Any = WebhookWithSecretSerializer(webhook, context=context).data
         return Response(data, status=status, headers={"Cache-Control": "no-store"})
 
 

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import subprocess
 import threading
+import uuid
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -29,7 +30,7 @@ from auditlog.models import Activity
 from auditlog.record import record
 from core.errors import NotAllowed
 from tokens import jwt
-from tokens.tests.factories import TokenFactory
+from tokens.tests.factories import TokenFactory, bearer
 
 NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)
 # From the specification.
@@ -290,6 +291,23 @@ def test_failed_event_is_tried_again_and_given_up_after_three_days(reading, rece
         assert not WebhookDelivery.objects.exists()
 
 
+def test_each_webhook_gets_one_call_in_a_sweep(reading, receiver, administrator, stranger, monkeypatch):
+    monkeypatch.setattr(delivery, "AT_ONCE", 1)
+    stranger.site_role = SiteRole.ADMINISTRATOR
+    stranger.save()
+    busy, failing, quiet = (
+        create(actor, receiver, "leaked", description=name)[0]
+        for actor, name in ((administrator, "busy"), (administrator, "failing"), (stranger, "quiet"))
+    )
+    for webhook, event_type in [(busy, "busy")] * 3 + [(failing, "failing")] * 2 + [(quiet, "quiet")]:
+        outbox.delivery(webhook, uuid.uuid4(), event_type, json.dumps({"type": event_type})).save()
+    receiver.statuses += [204, 500]
+
+    delivery.send_due(threading.Event())
+
+    assert receiver.types == ["busy", "failing", "quiet", "busy", "busy"]
+
+
 @pytest.mark.each_database
 def test_delivery_is_taken_by_one_of_two_workers_and_again_after_the_lease(reading, receiver, administrator):
     create(administrator, receiver, "activity")
@@ -327,10 +345,12 @@ def test_replaced_secret_signs_for_another_day(reading, receiver, administrator)
 
 
 def test_only_administrators_of_the_organization_manage_webhooks(
-    receiver, administrator, owner, organization, stranger
+    receiver, administrator, owner, organization, stranger, monkeypatch
 ):
     webhook, _ = create(administrator, receiver)
     row = services.send_test_event(actor=administrator, webhook=webhook)
+    with pytest.raises(services.TestIsWaiting):
+        services.send_test_event(actor=administrator, webhook=webhook)
     stranger.site_role = SiteRole.ADMINISTRATOR
     stranger.save()
     for person in (owner, stranger, UserFactory(organization=organization, site_role=SiteRole.POWER_USER)):
@@ -352,6 +372,7 @@ def test_only_administrators_of_the_organization_manage_webhooks(
     services.pause_webhook(actor=administrator, webhook=webhook)
     with pytest.raises(services.IsPaused):
         services.send_test_event(actor=administrator, webhook=webhook)
+    monkeypatch.setattr(delivery, "BATCH", 1)
     for _ in range(services.MOST_WEBHOOKS - 1):
         create(administrator, receiver)
     with pytest.raises(services.TooManyWebhooks):
@@ -364,3 +385,12 @@ def test_only_administrators_of_the_organization_manage_webhooks(
         "webhook.paused",
         "webhook.deleted",
     ]
+
+
+def test_tokens_read_urls_without_their_paths(api, client, receiver, administrator):
+    webhook, _ = create(administrator, receiver)
+    client.force_login(administrator)
+    for path in ("/api/v1/webhooks", f"/api/v1/webhooks/{webhook.pk}"):
+        with_token = api.get(path, headers=bearer(TokenFactory(owner=administrator, scope="api-readonly")))
+        assert f'"url":"{receiver.url.removesuffix("/hook")}"' in with_token.text
+        assert f'"url":"{receiver.url}"' in client.get(path).text

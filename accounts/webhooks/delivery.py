@@ -4,18 +4,24 @@ An answer 2xx within 10 seconds means that the receiver has the event. Otherwise
 growing pauses, then given up, and the Administrators are told. A webhook that has only failed for three days is paused.
 
 Each event is sent at least once: if a worker is killed between the answer and its row, another one sends the event
-again, with the same id. A webhook's events are sent in order, one at a time, but an event that waits for its next
-attempt does not hold up the others. Events of several webhooks are sent at once, so that a slow receiver only delays
-others for the time of one call.
+again, with the same id.
+
+A worker takes a webhook's events in order, one at a time, but an event that waits for its next attempt does not hold up
+the others. Receivers must not rely on the order: an event that failed comes later, and two workers can send two events
+of the same webhook at the same time.
+
+A worker sends in sweeps: each webhook that has something due gets one call, up to `AT_ONCE` of them at a time, and then
+the next sweep begins. So a webhook waits at most for one call of each of the others, however many events those have.
 """
 
 import ipaddress
 import logging
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -32,7 +38,9 @@ from accounts.notifications.telling import News, tell
 from accounts.roles import SiteRole
 from accounts.webhooks import signatures
 from accounts.webhooks.querysets import WebhookDeliveryQuerySet
+from core.db.batches import batches_of, run_batches
 from core.db.locks import lock_if_exists
+from core.db.sqlite_turns import job_transaction
 from core.encryption import SecretUnreadable
 from core.http import fenced_call
 
@@ -50,6 +58,8 @@ PAUSED_AFTER = timedelta(days=3)
 KEEP = timedelta(days=30)
 # Webhooks to which a worker sends at the same time.
 AT_ONCE = 8
+# Rows that one transaction removes.
+BATCH = 500
 ANSWER_LIMIT_BYTES = 4 * 1024
 
 
@@ -80,10 +90,16 @@ def _is_allowed_address(host: str) -> bool:
 
 
 def send_due(stopping: threading.Event) -> None:
-    """Tries every delivery that is due, and leaves a webhook that fails to the next round."""
+    """Tries every delivery that is due, in sweeps. A webhook that fails gets no more calls until the next run."""
     failed: set[UUID] = set()
+    served: set[UUID] = set()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook") as pool:
-        while not stopping.is_set() and (claimed := list(_claim_each(failed))):
+        while not stopping.is_set():
+            claimed = list(_claim_each(failed | served))
+            if not claimed and not served:
+                return
+            # If nothing else is due, the next sweep begins.
+            served = served.union(row.webhook_id for row in claimed) if claimed else set()
             prepared = [(row, _prepared(row)) for row in claimed]
             calls = [(row, made if isinstance(made, Answer) else pool.submit(_send, made)) for row, made in prepared]
             for row, call in calls:
@@ -102,12 +118,24 @@ def pause_after(attempts: int) -> timedelta:
 
 def forget_old(stopping: threading.Event) -> None:
     """Removes deliveries after 30 days, also those that wait for a paused webhook."""
-    WebhookDelivery.objects.filter(created_at__lt=timezone.now() - KEEP).delete()
+    remove(WebhookDelivery.objects.filter(created_at__lt=timezone.now() - KEEP), stopping=stopping)
 
 
-def _claim_each(failed: set[UUID]) -> Iterator[WebhookDelivery]:
-    """The next delivery of each webhook, up to ``AT_ONCE``."""
-    taken = set(failed)
+def remove(rows: WebhookDeliveryQuerySet, *, stopping: threading.Event | None = None) -> None:
+    """Removes these deliveries in short transactions, so that others can write in between."""
+    found = list(rows.order_by("pk").values_list("pk", flat=True))
+    for _ in run_batches((partial(_remove, batch) for batch in batches_of(found, BATCH)), stopping=stopping):
+        pass
+
+
+def _remove(ids: Sequence[int]) -> None:
+    with job_transaction():
+        WebhookDelivery.objects.filter(pk__in=ids).delete()
+
+
+def _claim_each(excluded: set[UUID]) -> Iterator[WebhookDelivery]:
+    """The next delivery of each webhook that is not excluded, up to ``AT_ONCE``."""
+    taken = set(excluded)
     for _ in range(AT_ONCE):
         row = _claim_next(taken)
         if row is None:

@@ -30,6 +30,6 @@ class WebhookDeliveryQuerySet(models.QuerySet["WebhookDelivery"]):
         )
 
     def due(self, at: datetime) -> Self:
-        """Deliveries that the worker can try now, in order. Those of paused webhooks wait."""
+        """Deliveries that the worker can try now, the oldest first. Those of paused webhooks wait."""
         due = self.filter(state=self.model.State.WAITING, next_attempt_at__lte=at, webhook__paused_at__isnull=True)
         return due.order_by("id")

@@ -40,6 +40,13 @@ class NotWaitingAgain(DomainError):
     message = gettext_lazy("This event is already waiting to be sent.")
 
 
+class TestIsWaiting(DomainError):
+    code = "test_already_waiting"
+    message = gettext_lazy(
+        "A test event is already waiting to be sent. To send it now, pause the webhook and resume it."
+    )
+
+
 class IsPaused(DomainError):
     code = "webhook_paused"
     message = gettext_lazy("This webhook is paused. Resume it first.")
@@ -132,8 +139,15 @@ def resume_webhook(*, actor: User, webhook: Webhook, request: HttpRequest | None
 
 
 def delete_webhook(*, actor: User, webhook: Webhook, request: HttpRequest | None = None) -> None:
-    """With its deliveries."""
+    """With its deliveries, which can be many: most are removed before, in short transactions. If that is interrupted,
+    the webhook is paused and can be deleted again."""
     require_proof(Privilege.CHANGE_WEBHOOKS, request)
+    with transaction.atomic():
+        locked = _locked(actor, webhook)
+        if not locked.is_paused:
+            locked.paused_at = timezone.now()
+            locked.save(update_fields=["paused_at"])
+    delivery.remove(locked.deliveries.all())
     with transaction.atomic():
         locked = _locked(actor, webhook, blocks_references=True)
         record(actor=actor, action=Action.WEBHOOK_DELETED, target=locked, request=request, url=locked.host)
@@ -141,11 +155,13 @@ def delete_webhook(*, actor: User, webhook: Webhook, request: HttpRequest | None
 
 
 def send_test_event(*, actor: User, webhook: Webhook) -> WebhookDelivery:
-    """Puts an event of the type `test` into the outbox. Raises ``NotAllowed`` or ``IsPaused``."""
+    """Puts an event of the type `test` into the outbox. Raises ``NotAllowed``, ``IsPaused`` or ``TestIsWaiting``."""
     with transaction.atomic():
         locked = _locked(actor, webhook)
         if locked.is_paused:
             raise IsPaused
+        if locked.deliveries.filter(type=TEST, state=WebhookDelivery.State.WAITING).exists():
+            raise TestIsWaiting
         sent = {"webhook_id": str(locked.pk), "requested_by": actor.email}
         row = outbox.delivery(locked, uuid7(), TEST, payload(TEST, timezone.now(), sent))
         row.save(force_insert=True)

@@ -18,6 +18,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
+from rest_framework.exceptions import APIException
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -83,7 +84,7 @@ def claim(request: Request, owner_id: uuid.UUID, key: str, operation: Operation)
     row = KeptAnswer(
         owner_id=owner_id,
         key_digest=_digest(key),
-        fingerprint=_fingerprint(request),
+        fingerprint=_fingerprint(request, getattr(request.user, "limited_by_token", None)),
     )
     of_key = KeptAnswer.objects.filter(owner_id=row.owner_id, key_digest=row.key_digest)
     of_key.filter(created_at__lte=timezone.now() - KEPT_FOR).delete()
@@ -98,17 +99,21 @@ def claim(request: Request, owner_id: uuid.UUID, key: str, operation: Operation)
     raise Replay(_answer_again(found, operation))
 
 
-def was_carried_out(request: Request, owner_id: uuid.UUID) -> bool:
-    """Whether a request of this person with the same key was carried out. It changes nothing."""
+def was_carried_out(request: Request, owner_id: uuid.UUID, limited_by_token: uuid.UUID | None) -> bool:
+    """Whether the same request, with the same key, was carried out for this person. It changes nothing.
+
+    For a request whose token is refused, so it has no ``user``. ``limited_by_token`` is what that would have.
+    """
     try:
         key = key_of(request)
-    except Problem:
+        fingerprint = _fingerprint(request, limited_by_token)
+    except APIException:
         return False
     if key is None:
         return False
     since = timezone.now() - KEPT_FOR
     kept = KeptAnswer.objects.filter(owner_id=owner_id, key_digest=_digest(key), created_at__gt=since)
-    return bool(kept.filter(status__isnull=False).exists())
+    return bool(kept.filter(fingerprint=fingerprint, status__isnull=False).exists())
 
 
 def forget_old(stopping: threading.Event) -> None:
@@ -138,14 +143,14 @@ def _context(row: KeptAnswer) -> tuple[str, ...]:
     return str(row.owner_id), row.key_digest, row.fingerprint
 
 
-def _fingerprint(request: Request) -> str:
+def _fingerprint(request: Request, limited_by: uuid.UUID | None) -> str:
     """A keyed digest of the address and of the body as JSON. Ids in the address can be in upper or lower case.
 
     Bodies can have secrets, such as the password of a step. Without the key, a reader of the table could guess them.
     """
     body = json.dumps(request.data, sort_keys=True)
     requested = f"{request.method} {request.path.lower()}\n{body}"
-    if limited_by := getattr(request.user, "limited_by_token", None):
+    if limited_by is not None:
         # The kept answer can be about a pipeline that this token does not reach.
         requested = f"{limited_by} {requested}"
     return salted_hmac("opsera_portal.idempotency", requested, algorithm="sha256").hexdigest()

@@ -165,7 +165,8 @@ class TokenViewSet(ApiViewSet):
 
     @extend_schema(operation_id="token_narrower", responses=NarrowerTokenSerializer)
     def narrower(self, request: Request, pk: str) -> Response:
-        """What the token did in the last 30 and 90 days, and the narrowest token that could have done the same."""
+        """What the token did in the last 30 and 90 days, together with the tokens that it replaced in this time, and the
+        narrowest token that could have done the same."""
         token = self.get_object()
         periods = [narrowing(token, days=days, reader=self.person) for days in PERIODS]
         return Response(NarrowerTokenSerializer({"id": token.pk, "periods": periods}).data)
@@ -242,7 +243,8 @@ class CurrentTokenViewSet(ApiViewSet):
 
         Call it once for each token, and store the new one before you use it. A token that was replaced and calls this
         again gets 409 or 401 with the code `token_reused`, and all tokens that replaced it expire: someone may have a
-        copy. With an `Idempotency-Key`, a repeated request gets 409 or 401 without this consequence.
+        copy. With an `Idempotency-Key`, a repeated request gets 409 or 401 without this consequence. Use a new random
+        key for each call, never one that is derived from the token or the date: others could know it.
         """
         token = _token_in_use(request)
         if token.replaced_at is not None:
@@ -264,7 +266,8 @@ class CurrentTokenViewSet(ApiViewSet):
             token: Any = token_in_use(request._request)
             if self.action != "rotate" or token is None or token.replaced_at is None:
                 raise
-            if scopes.ROTATE not in token.scopes or idempotency.was_carried_out(request, token.owner_id):
+            limited_by = token.pk if token.is_limited else None
+            if scopes.ROTATE not in token.scopes or idempotency.was_carried_out(request, token.owner_id, limited_by):
                 raise
             refused = self._reuse_of(token)
             raise TokenRefused(refused.code, str(refused)) from None

@@ -18,6 +18,7 @@ from pipelines.models import TokenPipeline
 from pipelines.tests.factories import PipelineFactory
 from tokens import narrowing as module
 from tokens.tests.factories import TokenFactory, bearer
+from tokens.unused_rights import unused_rights
 
 STATUS, RUN = "/api/v1/pipeline/status", "/api/v1/pipeline/run"
 
@@ -56,7 +57,11 @@ def narrowing(token, *, days):
 
 
 def enough(token, days=90):
-    return [scope.id for scope in narrowing(token, days=days).scopes]
+    return ids_of(narrowing(token, days=days).scopes)
+
+
+def ids_of(scopes):
+    return [scope.id for scope in scopes]
 
 
 # Scopes
@@ -161,6 +166,39 @@ def test_limited_token_that_used_all_it_reaches_is_narrow_enough(owner):
     call(token, "GET", f"/api/v1/pipelines/{pipeline.pk}")
 
     assert not narrowing(token, days=90).is_less_than(token)
+
+
+@pytest.mark.each_database
+def test_token_that_rotates_keeps_its_scope_and_what_its_predecessors_used(client, owner, monkeypatch):
+    before = TokenFactory(owner=owner, scope="api tokens:rotate", created_at=timezone.now() - timedelta(days=95))
+    pipeline = PipelineFactory(owner=owner)
+    call(before, "POST", RUN, days_ago=60)
+    call(before, "GET", "/api/v1/users", days_ago=93)
+    act(before, pipeline)
+    token = before
+    for days in (50, 40):
+        call(token, "POST", "/api/v1/tokens/current/rotate", days_ago=days)
+        new = TokenFactory(owner=owner, scope="api tokens:rotate", created_at=timezone.now() - timedelta(days=days))
+        token.replaced_by, token.replaced_at = new, new.created_at
+        token.save()
+        token = new
+    call(token, "GET", "/api/v1/pipelines", days_ago=1)
+
+    assert enough(token) == ["pipeline", "tokens:rotate"]
+    assert enough(token, 30) == ["pipeline-readonly", "tokens:rotate"]
+    found = narrowing(token, days=90)
+    assert (found.replaced, found.is_complete, [each.id for each in found.pipelines]) == (2, True, [pipeline.pk])
+    client.force_login(owner)
+    assert "the tokens that it replaced" in client.get(reverse("tokens:token_narrower", args=[token.pk])).text
+    (listed,) = unused_rights([token], days=90)
+    assert (listed.is_complete, ids_of(listed.enough)) == (False, ["pipeline-readonly", "tokens:rotate"])
+    assert unused_rights([token], days=30)[0].is_complete
+
+    monkeypatch.setattr(module, "MOST_PREDECESSORS", 1)
+    assert (narrowing(token, days=90).replaced, narrowing(token, days=90).is_complete) == (1, False)
+    monkeypatch.setattr(module, "MOST_PREDECESSORS", 2)
+    monkeypatch.setattr(module, "MOST_ENTRIES", 2)
+    assert not narrowing(token, days=90).is_complete
 
 
 @pytest.mark.each_database

@@ -226,6 +226,21 @@ def test_request_that_is_repeated_with_its_key_is_refused_without_consequences(t
     assert ask(of(in_overlap)) == "revoked"
 
 
+def test_key_of_another_request_does_not_hide_a_reuse(owner, token):
+    limited = TokenFactory(owner=owner, scope="pipeline tokens:rotate", is_limited=True)
+    TokenPipeline.objects.create(token=limited, pipeline=PipelineFactory(owner=owner))
+    first = of(rotate(bearer(limited), key="k0"))
+    assert rotate(bearer(limited), key="k0").json()["code"] == "revoked"
+    assert ask(first) is None
+
+    body = {"name": "Created"}
+    creator = bearer(TokenFactory(owner=owner)) | {"Idempotency-Key": "k1"}
+    assert APIClient().post("/api/v1/pipelines", body, format="json", headers=creator).status_code == 201
+    new = of(rotate(bearer(token)))
+    assert rotate(bearer(token), key="k1").json()["code"] == "token_reused"
+    assert ask(new) == "revoked"
+
+
 def test_reuse_long_after_the_end_still_counts(token):
     first = bearer(token)
     answer = rotate(first)

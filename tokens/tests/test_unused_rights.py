@@ -101,6 +101,12 @@ def test_number_of_queries_and_of_entries_does_not_grow(owner, auditor, monkeypa
     assert few == many
     assert [name for name, each in found.items() if not each.is_complete] == [limited.name]
     assert found[limited.name].operations_used == 0
+    # Actions of other tokens of its owner can hide those of a limited one.
+    other = TokenFactory(owner=owner, name="other")
+    for _ in range(3):
+        act(other, pipeline)
+    _, found = queries()
+    assert {name for name, each in found.items() if each.is_complete} == {other.name}
 
 
 def test_pages_file_and_api_say_the_same_and_only_what_the_reader_sees(client, api, owner, auditor):
