@@ -396,7 +396,10 @@ def test_administrator_sets_it_up_on_the_page(provider, administrator, client):
     elsewhere = client.post(PAGE, {**form, "client_id": "other", "client_secret": ""})
     assert "Enter the client secret: the stored one" in elsewhere.text
     assert client.post(PAGE, {**form, "client_secret": "", "name": "New name"}).status_code == 302
-    assert client.get(f"{PAGE}remove/").status_code == 200
+    assert "You have no password yourself" not in client.get(f"{PAGE}remove/").text
+    User.objects.filter(pk=administrator.pk).update(password="!")
+    client.force_login(User.objects.get(pk=administrator.pk))
+    assert "You have no password yourself" in client.get(f"{PAGE}remove/").text
     SocialAccount.objects.create(user=administrator, provider=row.connection, uid=SUBJECT)
     client.post(f"{PAGE}remove/")
     assert not OrganizationProvider.objects.exists()
