@@ -211,6 +211,7 @@ def test_person_is_created_at_the_first_sign_in_if_the_organization_wants_it(row
         {"email": "new@sub.acme.example"},
         {"email": "new@acme.example.evil.example"},
         {"email": "new@evil.example@acme.example"},
+        {"email": "\u212aay@acme.example"},
         {"email_verified": False},
         {"email_verified": None},
     ):
@@ -291,6 +292,8 @@ def test_rules_give_site_role_and_groups_at_each_sign_in(row, provider, administ
     assert now(groups=["ops"]) == ("auditor", ["By hand", "Ops"])
     # The provider says that it left out the claim: nothing is known, so nothing changes.
     assert now(_claim_names={"groups": "src1"}) == ("auditor", ["By hand", "Ops"])
+    assert now(_claim_names={"realm": "src1"}, groups=["dev"])[0] == "auditor"
+    assert now(groups=["ops"]) == ("auditor", ["By hand", "Ops"])
     [first, *_rest] = details("user.role_changed")
     assert (first["from"], first["to"], first["rule"]) == ("user", "power_user", 2)
     assert first["claims"] == {"groups": ["ops", "dev"]}
