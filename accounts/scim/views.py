@@ -139,11 +139,6 @@ def people_for(person: User) -> QuerySet[User]:
     return people
 
 
-def _service_accounts_in(group: Group) -> QuerySet[User]:
-    accounts: QuerySet[User] = User.objects.service_accounts().filter(member_groups=group)
-    return accounts
-
-
 def _people_in(rows: QuerySet[User], choice: Choice) -> list[dict[str, Any]]:
     if choice.has("groups"):
         rows = rows.prefetch_related("member_groups")
@@ -335,11 +330,12 @@ class GroupScimViewSet(ScimViewSet):
 
     def _changed(self, group: Group, draft: GroupDraft) -> Response:
         request = self.request
-        # Service accounts are no people of the identity provider: they stay in the group.
         changed = services.change_group(
             actor=self.person,
             group=group,
-            members=None if draft.replaced is None else [*self._people(draft.replaced), *_service_accounts_in(group)],
+            members=None if draft.replaced is None else self._people(draft.replaced),
+            # They are no people of the identity provider.
+            keeps_service_accounts=True,
             added=self._people(draft.added),
             # People who are gone are no members anyway.
             removed=people_for(self.person).filter(pk__in=draft.removed),

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import Group, OrganizationProvider, User
 from accounts.roles import SiteRole
 from accounts.scim import views
-from accounts.tests.factories import GroupFactory, UserFactory
+from accounts.tests.factories import GroupFactory, ServiceAccountFactory, UserFactory
 from accounts.tests.factors import add_passkey
 from auditlog.models import Activity, TokenUse
 from core.api.scopes import SCIM, SCOPES, as_string
@@ -224,12 +224,17 @@ def test_group_is_created_changed_and_deleted(scim, owner, member):
     assert scim("GET", f"Users/{member.pk}").json()["groups"][0]["display"] == "Testers"
 
     assert scim("PUT", place, {"displayName": "Testers"}).json()["members"] != []
+    machine = ServiceAccountFactory(organization=owner.organization, responsible=[owner])
+    group.members.add(machine)
+    assert scim("PUT", place, {"displayName": "Testers", "members": []}).json()["members"] == []
+    assert list(group.members.all()) == [machine]
     rule = AccessRuleFactory(pipeline=PipelineFactory(owner=owner), user=None, group=group)
     assert refusal(scim("DELETE", place)) == (409, "")
     rule.delete()
     assert scim("DELETE", place).status_code == 204
     assert [action for action, _, _ in recorded()] == [
         "group.created",
+        "group.changed",
         "group.changed",
         "group.changed",
         "group.deleted",
@@ -285,7 +290,16 @@ def test_people_are_found_by_filter_page_by_page(scim, administrator, owner, mem
     assert found(f'members.value eq "{owner.pk}"', "Groups") == {str(group.pk)}
     assert found(f'members[value eq "{member.pk}"]', "Groups") == set()
 
-    for text in ('shoeSize eq "5"', "active gt true", 'id co "a"', "userName eq 5", 'meta.created eq "x"', "userName"):
+    late = 'meta.created lt "9999-12-31T23:59:59-23:00"'
+    for text in (
+        'shoeSize eq "5"',
+        "active gt true",
+        'id co "a"',
+        "userName eq 5",
+        'meta.created eq "x"',
+        late,
+        "userName",
+    ):
         assert refusal(scim("GET", f"Users?filter={text}")) == (400, "invalidFilter"), text
     assert refusal(scim("GET", "Users?startIndex=x")) == (400, "invalidValue")
 
