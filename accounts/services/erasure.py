@@ -25,6 +25,7 @@ from auditlog.record import record
 from core.db.locks import lock
 from core.errors import DomainError
 from core.models import KeptAnswer, KeptForm, OutgoingMail
+from core.service_accounts import ERASED_ENDING
 from core.text import first_of
 
 NAMES_LISTED = 5
@@ -86,7 +87,7 @@ def _erase(person: User) -> None:
     person.member_groups.clear()
     pseudonym = uuid.uuid4().hex[:12]
     values: dict[str, Any] = {
-        "email": f"erased-{pseudonym}@erased.invalid",
+        "email": f"erased-{pseudonym}{ERASED_ENDING}",
         "name": f"Erased person {pseudonym}",
         "language": "",
         "browser_language": "",
