@@ -1,17 +1,23 @@
 """An organization's own single sign-on: signing in with it, people that it creates, and its rules."""
 
 import re
+import time
+from contextlib import nullcontext
 from html import unescape
+from io import BytesIO
 
 import pytest
+import requests
 from allauth.socialaccount.models import SocialAccount
 from django.test import Client
 from django.urls import reverse
+from urllib3 import HTTPResponse
 
 from accounts.models import Group, OrganizationProvider, User
 from accounts.provider_rules import deciding_claims
 from accounts.provider_secrets import open_secret, seal_secret
 from accounts.roles import SiteRole
+from accounts.signin.single_sign_on.failures import _read_some
 from accounts.tests import openid
 from accounts.tests.factories import GroupFactory, OperatorFactory, OrganizationFactory, UserFactory
 from accounts.tests.openid import CLIENT_ID, SUBJECT, consent
@@ -245,6 +251,15 @@ def test_person_is_created_at_the_first_sign_in_if_the_organization_wants_it(row
 
 def test_log_shows_claims_that_no_database_stores_with_question_marks():
     assert deciding_claims({"groups": ["\ud800", "a\x00"], "n": {}}, ["groups", "n"]) == {"groups": ["?", "a?"]}
+
+
+def test_answer_that_never_ends_is_given_up():
+    for seconds, expected in ((60, nullcontext()), (-1, pytest.raises(requests.Timeout))):
+        answer = requests.Response()
+        answer.raw = HTTPResponse(BytesIO(b"{}"), preload_content=False)
+        with expected:
+            _read_some(answer, until=time.monotonic() + seconds)
+            assert answer.json() == {}
 
 
 def test_number_of_new_people_per_hour_is_limited(row, provider):
