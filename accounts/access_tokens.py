@@ -22,6 +22,11 @@ class AccessTokens(ABC):
     def expire_all(self, *, actor: "User", reason: str, request: HttpRequest) -> int:
         """Expires all live tokens of ``actor`` and returns how many there were. Call it in a transaction."""
 
+    @abstractmethod
+    def expire_all_of(self, owner: "User", *, actor: "User", reason: str, request: HttpRequest | None) -> None:
+        """Expires all tokens of ``owner`` that have not ended, without a mail. Call it in a transaction, after checking
+        that ``actor`` may do this."""
+
 
 @cache
 def access_tokens() -> AccessTokens:

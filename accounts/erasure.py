@@ -7,7 +7,7 @@ batches, and notes how far it is, so that it goes on after a restart. Doing a ba
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -17,7 +17,8 @@ from allauth.account.models import EmailAddress
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from accounts.models import Erasure, User
+from accounts.models import Erasure, ServiceAccount, User
+from accounts.signin.single_sign_on.provider import METHOD
 from auditlog import erasure
 from auditlog.actions import Action
 from auditlog.erasure import NotSealedYet, Progress
@@ -54,6 +55,15 @@ class Erased:
             return {key: self.value(each) for key, each in value.items()}
         return value
 
+    def details(self, details: Any, *, actor_email: str) -> Any:
+        """The details of a log entry. Those of a sign-in of this person also lose what their provider said about them:
+        its id of them, and claims."""
+        new = self.value(details)
+        is_theirs = actor_email.lower() in {self.person.email, *(word.lower() for word in self.words)}
+        if is_theirs and isinstance(new, dict) and new.get("by") == METHOD:
+            return {key: value for key, value in new.items() if key not in {"subject", "claims"}}
+        return new
+
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         # The longest first: an address can begin with another one.
@@ -88,9 +98,11 @@ def replace_in_rows(
 ) -> Iterator[int]:
     """Replaces the words in these columns of text or JSON, and yields after each batch how many rows were changed.
 
-    ``replace`` returns what a value becomes, if that is more than ``erased.value``.
+    ``replace`` returns what a value becomes, if that is more than ``erased.value``. A text that gets too long for its
+    column is cut.
     """
     replaced = replace or erased.value
+    lengths = {name: getattr(rows.model._meta.get_field(name), "max_length", None) for name in names}
     ordered = rows.order_by("pk")
     after: Any = None
     while True:
@@ -99,7 +111,7 @@ def replace_in_rows(
         if not some:
             return
         after = some[-1]["pk"]
-        changed = {row["pk"]: new for row in some if (new := _changes(replaced, row, names))}
+        changed = {row["pk"]: new for row in some if (new := _changes(replaced, row, lengths))}
         if changed:
             with job_transaction():
                 for pk, values in changed.items():
@@ -107,8 +119,15 @@ def replace_in_rows(
         yield len(changed)
 
 
-def _changes(replaced: Callable[[Any], Any], row: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    return {name: new for name in names if (new := replaced(row[name])) != row[name]}
+def _changes(replaced: Callable[[Any], Any], row: dict[str, Any], lengths: Mapping[str, int | None]) -> dict[str, Any]:
+    changed = {name: new for name in lengths if (new := replaced(row[name])) != row[name]}
+    return {name: new[: lengths[name]] if isinstance(new, str) else new for name, new in changed.items()}
+
+
+def erase_service_accounts(erased: Erased) -> Iterator[int]:
+    """In what people wrote about service accounts."""
+    rows = ServiceAccount.objects.filter(user__organization=erased.person.organization)
+    yield from replace_in_rows(erased, rows, ["description"])
 
 
 def still_owned_by(person: User) -> list[str]:
@@ -175,7 +194,9 @@ def _entries(log: Seal.Log, erased: Erased, row: Erasure, stopping: threading.Ev
         return {} if entry["owner_email"] == person.email else {"owner_email": person.email}
 
     def of_action(entry: Any) -> dict[str, Any]:
-        return {name: new for name, value in entry.items() if (new := erased.value(value)) != value}
+        new = {name: erased.value(value) for name, value in entry.items()}
+        new["details"] = erased.details(entry["details"], actor_email=entry["actor_email"])
+        return {name: value for name, value in new.items() if value != entry[name]}
 
     if log == Seal.Log.AUTHENTICATION:
         return erasure.rewrite(log, "owner_id", person.pk, of_use, after=row.last_id, stopping=stopping)

@@ -25,7 +25,7 @@ from core.networks import MOST_NETWORKS, clean_networks, words_of
 from core.pages.seen import SeenForm
 from core.pages.widgets import MOST_TO_READ, PickerInput, PickerTextarea, SuggestingInput
 from core.reading import time_zones
-from core.service_accounts import is_service_account
+from core.service_accounts import is_reserved
 
 GROUP_NAMES_MAX_LENGTH = 200 * 52
 HELP_WITH_CHOOSING = _("At least 12 characters. A sentence is easy to remember.")
@@ -154,7 +154,7 @@ class ChangeEmailForm(forms.Form):
         email: str = self.cleaned_data["email"].strip().lower()
         if email == self.person.email:
             raise forms.ValidationError(_("This is your current address."))
-        if is_service_account(email):
+        if is_reserved(email):
             raise forms.ValidationError(_("Nobody can have this address."))
         return email
 

@@ -27,5 +27,6 @@ def register_pruning(*, every: timedelta = log_retention.EVERY) -> None:
 register_pruning()
 periodic_jobs.register("erasures", erasure.run_due, every=erasure.EVERY)
 erasure.register("notifications", notification_erasure.erase)
+erasure.register("service_accounts", erasure.erase_service_accounts)
 erasure.register("webhooks", webhook_erasure.erase)
 erasure.register("webhook_deliveries", webhook_erasure.erase_deliveries, copies_logs=True)

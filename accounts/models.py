@@ -29,7 +29,7 @@ from core.db.uuid7 import uuid7
 from core.errors import errors_of
 from core.http import fenced_call
 from core.networks import clean_networks, is_inside, words_of
-from core.service_accounts import ENDING, is_service_account
+from core.service_accounts import ENDING, is_reserved
 from core.text import NOT_PRINTABLE, composed, is_printable
 
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
@@ -458,7 +458,7 @@ class User(AbstractBaseUser):
             raise ValidationError({"name": gettext("Enter a name.")})
         if not is_printable(self.name):
             raise ValidationError({"name": NOT_PRINTABLE})
-        if is_service_account(self.email) and not self.is_service_account:
+        if is_reserved(self.email) and not self.is_service_account:
             raise ValidationError({"email": gettext("Nobody can have this address.")})
 
     @property

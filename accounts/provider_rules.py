@@ -93,10 +93,13 @@ def values_of(claims: Mapping[str, Any], claim: str) -> list[str]:
 def is_left_out(claims: Mapping[str, Any], claim: str) -> bool:
     """Whether the provider says that the claim exists, but elsewhere (OpenID Connect Core 1.0 section 5.6.2).
 
-    Entra ID does so for people in more groups than fit into a token.
+    Entra ID does so for people in more groups than fit into a token. Of a path, the first part is a claim.
     """
     elsewhere = claims.get("_claim_names")
-    return claim not in claims and isinstance(elsewhere, Mapping) and claim in elsewhere
+    if claim in claims or not isinstance(elsewhere, Mapping):
+        return False
+    first = claim.partition(".")[0]
+    return claim in elsewhere or (first in elsewhere and first not in claims)
 
 
 def deciding_claims(claims: Mapping[str, Any], names: Iterable[str]) -> dict[str, list[str]]:

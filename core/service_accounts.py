@@ -6,10 +6,17 @@ database refuses such an address for a person (`accounts.models.User`), so nobod
 
 DOMAIN = "service-account.invalid"
 ENDING = f"@{DOMAIN}"
+# Pseudonyms of erased people (`accounts/services/erasure.py`).
+ERASED_ENDING = "@erased.invalid"
 
 
 def is_service_account(address: str) -> bool:
     return address.lower().endswith(ENDING)
+
+
+def is_reserved(address: str) -> bool:
+    """Whether only the portal itself gives such an address."""
+    return address.lower().endswith((ENDING, ERASED_ENDING))
 
 
 def handle_of(address: str) -> str:

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 
 from accounts.access_tokens import AccessTokens
 from accounts.models import User
+from auditlog.actions import Action
 from tokens import services
 from tokens.models import Token
 
@@ -18,3 +19,7 @@ class TokensOfPeople(AccessTokens):
 
     def expire_all(self, *, actor: User, reason: str, request: HttpRequest) -> int:
         return services.revoke_own(actor=actor, reason=reason, request=request)
+
+    def expire_all_of(self, owner: User, *, actor: User, reason: str, request: HttpRequest | None) -> None:
+        ids = list(Token.objects.owned_by(owner).live().values_list("pk", flat=True))
+        services.end_tokens(ids, action=Action.TOKEN_REVOKED, ended_by=actor, reason=reason, request=request)

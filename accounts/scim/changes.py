@@ -263,7 +263,7 @@ def _members(value: Any) -> set[UUID]:
     for each in value if isinstance(value, list) else [value]:
         if isinstance(each, dict) and str(_object("a member", each).get("type") or "User").lower() != "user":
             raise InvalidValue("members: only people can be members.")
-        [member] = _values(each)
+        member = None if isinstance(each, list) else next(_values(each))
         if not isinstance(member, str) or not ids.FORM.fullmatch(member):
             raise InvalidValue("members: value must be the id of a person.")
         found.add(ids.read(member))

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from functools import reduce
 from typing import Any
 
@@ -68,9 +69,11 @@ def _moment(column: str) -> Condition:
         _check_operator(wanted, {"eq", *_ORDER})
         try:
             moment = parse_datetime(value) if isinstance(value, str) else None
-        except ValueError:
+            # SQLite gets it in UTC, which the first and the last moments can't be converted to.
+            moment = None if moment is None or is_naive(moment) else moment.astimezone(UTC)
+        except (ValueError, OverflowError):
             moment = None
-        if moment is None or is_naive(moment):
+        if moment is None:
             raise InvalidFilter('This attribute is compared with a time, such as "2026-01-31T12:00:00Z".')
         return Q(**{f"{column}__{_ORDER.get(wanted, 'exact')}": moment})
 

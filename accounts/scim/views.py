@@ -27,6 +27,7 @@ from core.api.parsers import StrictJSONParser
 from core.api.problems import Forbidden
 from core.api.renderers import OneEncoderRenderer
 from core.api.views import ApiViewSet
+from core.errors import DomainError
 from core.text import Text
 
 # Members in one answer. A list has fewer groups than requested if they have more members than this together.
@@ -138,11 +139,6 @@ def people_for(person: User) -> QuerySet[User]:
     return people
 
 
-def _service_accounts_in(group: Group) -> QuerySet[User]:
-    accounts: QuerySet[User] = User.objects.service_accounts().filter(member_groups=group)
-    return accounts
-
-
 def _people_in(rows: QuerySet[User], choice: Choice) -> list[dict[str, Any]]:
     if choice.has("groups"):
         rows = rows.prefetch_related("member_groups")
@@ -245,13 +241,30 @@ class UserScimViewSet(ScimViewSet):
         request = self.request
         if given.get("is_active") == user.is_active:
             del given["is_active"]
+        if user.role_is_managed:
+            # The rules of single sign-on decide about it.
+            given.pop("site_role", None)
         with transaction.atomic():
-            changed = services.change_user(
-                actor=self.person, user=user, seen=seen_by(request), request=request._request, **given
-            )
+            changed = self._change_or_deactivate(user, given)
             if given.get("is_active"):
                 services.invite_if_needed(actor=self.person, user=changed, request=request._request)
         return self._shown(changed)
+
+    def _change_or_deactivate(self, user: User, given: dict[str, Any]) -> User:
+        """Deactivates a person also if something else in the body is refused, such as an address that is taken."""
+
+        def change(**fields: Any) -> User:
+            return services.change_user(
+                actor=self.person, user=user, seen=seen_by(self.request), request=self.request._request, **fields
+            )
+
+        if given.get("is_active") is not False:
+            return change(**given)
+        try:
+            return change(**given)
+        except (DomainError, ValidationError):
+            # Raises again if the deactivation itself is refused.
+            return change(is_active=False)
 
     def _found(self, asked: Asked) -> Response:
         rows = self.get_queryset()
@@ -317,11 +330,12 @@ class GroupScimViewSet(ScimViewSet):
 
     def _changed(self, group: Group, draft: GroupDraft) -> Response:
         request = self.request
-        # Service accounts are no people of the identity provider: they stay in the group.
         changed = services.change_group(
             actor=self.person,
             group=group,
-            members=None if draft.replaced is None else [*self._people(draft.replaced), *_service_accounts_in(group)],
+            members=None if draft.replaced is None else self._people(draft.replaced),
+            # They are no people of the identity provider.
+            keeps_service_accounts=True,
             added=self._people(draft.added),
             # People who are gone are no members anyway.
             removed=people_for(self.person).filter(pk__in=draft.removed),

@@ -20,7 +20,7 @@ from auditlog.record import record
 from core.db.locks import lock
 from core.errors import DomainError
 from core.rate_limits import Limit
-from core.service_accounts import is_service_account
+from core.service_accounts import is_reserved
 
 # Requests of one person; each sends two mails.
 ASKED = Limit("email-changes-asked", amount=5, seconds=60 * 60)
@@ -48,7 +48,7 @@ def ask_email_change(*, actor: User, email: str, request: HttpRequest) -> None:
     """
     require_proof(Privilege.CHANGE_OWN_EMAIL, request)
     email = email.strip().lower()
-    if is_service_account(email):
+    if is_reserved(email):
         raise AddressTaken
     with transaction.atomic():
         person = lock(User.objects.people(), actor.pk)

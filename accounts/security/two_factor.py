@@ -204,17 +204,20 @@ def accept_sign_count(passkey: Authenticator, count: int, *, request: HttpReques
     return True
 
 
-def forget_factors(*, actor: User, user: User, request: HttpRequest | None, **details: str) -> bool:
+def forget_factors(
+    *, actor: User, user: User, request: HttpRequest | None, is_told: bool = True, **details: str
+) -> bool:
     """Removes all of a person's second factors and recovery codes. Returns whether there was any factor.
 
-    Call it in a transaction, with the person locked and the actor checked.
+    ``is_told``: the person gets a mail. Call it in a transaction, with the person locked and the actor checked.
     """
     kinds = sorted({KINDS[Authenticator.Type(row.type)] for row in second_factors().filter(user=user)})
     Authenticator.objects.filter(user=user).delete()
     if kinds:
         details_of_all = {"kinds": kinds, **details}
         entry = record(actor=actor, action=Action.TWO_FACTOR_REMOVED, target=user, request=request, **details_of_all)
-        tell_by_mail(entry)
+        if is_told:
+            tell_by_mail(entry)
     return bool(kinds)
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
 from accounts.erasure import still_owned_by, words_of
-from accounts.models import Erasure, Notification, User
+from accounts.models import Erasure, Notification, OrganizationProvider, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import Ability
 from accounts.security import sessions
@@ -25,6 +25,7 @@ from auditlog.record import record
 from core.db.locks import lock
 from core.errors import DomainError
 from core.models import KeptAnswer, KeptForm, OutgoingMail
+from core.service_accounts import ERASED_ENDING
 from core.text import first_of
 
 NAMES_LISTED = 5
@@ -81,12 +82,14 @@ def _erase(person: User) -> None:
         model.objects.filter(user=person).delete()
     OutgoingMail.objects.filter(person=person).delete()
     Notification.objects.filter(person=person).delete()
+    # It can name the person, and their id at the provider.
+    OrganizationProvider.objects.filter(organization=person.organization).update(last_failure="", last_failure_at=None)
     KeptForm.objects.filter(person_id=person.pk).delete()
     KeptAnswer.objects.filter(owner_id=person.pk).delete()
     person.member_groups.clear()
     pseudonym = uuid.uuid4().hex[:12]
     values: dict[str, Any] = {
-        "email": f"erased-{pseudonym}@erased.invalid",
+        "email": f"erased-{pseudonym}{ERASED_ENDING}",
         "name": f"Erased person {pseudonym}",
         "language": "",
         "browser_language": "",

@@ -85,12 +85,14 @@ def change_group(
     added: Iterable[User] = (),
     removed: Iterable[User] = (),
     external_id: str | None = None,
+    keeps_service_accounts: bool = False,
     seen: str | None = None,
     request: HttpRequest | None = None,
 ) -> Group:
     """Renames the group, replaces its members, or changes some of them. It applies from the next request on.
 
-    ``added`` and ``removed`` come after ``members``; nobody else's change at the same time is lost. ``seen``:
+    ``added`` and ``removed`` come after ``members``; nobody else's change at the same time is lost.
+    ``keeps_service_accounts``: ``members`` are only people, and service accounts stay in the group. ``seen``:
     `accounts.seen.of_group_name`, or `of_group` and `of_provisioned_group` from there, which members are part of.
     Raises ``NotAllowed``, ``ChangedMeanwhile``, ``NameTaken``, ``ManagedByProvider`` for other members, or
     ``ValidationError`` by field; then nothing is changed.
@@ -106,7 +108,7 @@ def change_group(
             )
         details = _rename(locked, name) if name is not None else {}
         if members is not None:
-            details |= _replace_members(locked, list(members))
+            details |= _replace_members(locked, list(members), keeps_service_accounts=keeps_service_accounts)
         details |= _change_members(locked, list(added), list(removed))
         if external_id is not None and external_id != locked.external_id:
             locked.external_id = external_id
@@ -213,10 +215,11 @@ def _change_members(group: Group, added: list[User], removed: list[User]) -> dic
     return {name: emails for name, emails in changes.items() if emails}
 
 
-def _replace_members(group: Group, members: list[User]) -> dict[str, list[str]]:
+def _replace_members(group: Group, members: list[User], *, keeps_service_accounts: bool) -> dict[str, list[str]]:
     """Returns the details for the log: the e-mail addresses of people who were ``added`` and ``removed``."""
     check_same_organization(group.organization_id, members, "members")
-    before = {member.pk: member.email for member in group.members.all()}
+    replaced = [member for member in group.members.all() if not (keeps_service_accounts and member.is_service_account)]
+    before = {member.pk: member.email for member in replaced}
     after = {member.pk: member.email for member in members}
     changes = {
         "added": sorted(email for pk, email in after.items() if pk not in before),
@@ -224,5 +227,7 @@ def _replace_members(group: Group, members: list[User]) -> dict[str, list[str]]:
     }
     if any(changes.values()):
         check_members_are_ours(group, field="members")
-    group.members.set(members)
+    # Not `set`, which would also remove a service account that joins at this moment.
+    group.members.add(*(member for member in members if member.pk not in before))
+    group.members.remove(*(member for member in replaced if member.pk not in after))
     return {name: emails for name, emails in changes.items() if emails}

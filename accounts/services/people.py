@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -12,6 +13,7 @@ from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
 from accounts import seen as fingerprints
+from accounts.access_tokens import access_tokens
 from accounts.mails import email_change_mail, invitation_mail, password_changed_mail
 from accounts.models import Group, Organization, User, UserState
 from accounts.notifications.kinds import BY_ID, END_NEAR, ROLE_CHANGED, channel_for
@@ -127,12 +129,14 @@ def provision_user(
         person = allowed(actor, Ability.MANAGE_ORGANIZATION)
         gone = User.objects.in_organization(person).filter(email__iexact=email, deprovisioned_at__isnull=False).first()
         if gone is not None:
+            # The rules of single sign-on decide about the role of somebody who is still connected.
+            role = {} if gone.role_is_managed else {"site_role": site_role}
             user = change_user(
                 actor=actor,
                 user=gone,
                 request=request,
                 name=name,
-                site_role=site_role,
+                **role,
                 is_active=is_active,
                 external_id=external_id,
                 deprovisioned_at=None,
@@ -160,12 +164,15 @@ def invite_if_needed(*, actor: User, user: User, request: HttpRequest | None = N
 def deprovision_user(*, actor: User, user: User, seen: str | None = None, request: HttpRequest | None = None) -> User:
     """Deactivates a person and removes them from all groups. SCIM no longer shows them; pages and logs still do.
 
-    Raises what `change_user` raises.
+    Also removes their ways in and ends their tokens, because their address can belong to someone else when SCIM brings
+    them back. Raises what `change_user` raises.
     """
+    require_proof(Privilege.EDIT_PERSON, request)
     with transaction.atomic():
         gone = change_user(
             actor=actor, user=user, seen=seen, request=request, is_active=False, deprovisioned_at=timezone.now()
         )
+        _remove_ways_in(actor, gone, request)
         groups = [*gone.member_groups.select_related("organization")]
         gone.member_groups.clear()
         left = [(actor, group) for group in groups]
@@ -394,6 +401,20 @@ def _create(actor: User, user: User, request: HttpRequest | None, groups: Sequen
         user.member_groups.set(groups)
         details["groups"] = sorted(group.name for group in groups)
     record(actor=actor, action=Action.USER_CREATED, target=user, request=request, **details)
+
+
+def _remove_ways_in(actor: User, user: User, request: HttpRequest | None) -> None:
+    """Password, second factors, connections, sessions and tokens. If the person comes back, they join again."""
+    user.set_unusable_password()
+    user.joined_at = None
+    user.save(update_fields=["password", "joined_at"])
+    two_factor.forget_factors(actor=actor, user=user, request=request, is_told=False)
+    connections, _ = SocialAccount.objects.filter(user=user).delete()
+    if connections:
+        record(actor=actor, action=Action.PROVIDER_DISCONNECTED, target=user, request=request)
+    forget_waiting_address(user)
+    sessions.end_sessions(user)
+    access_tokens().expire_all_of(user, actor=actor, reason="The person was deleted with SCIM.", request=request)
 
 
 def _send_invitation(*, actor: User, user: User, request: HttpRequest | None) -> User:

@@ -23,7 +23,7 @@ from accounts.models import Group, ServiceAccount, User
 from accounts.privileges import Privilege, require_proof
 from accounts.querysets import UserQuerySet
 from accounts.roles import Ability, SiteRole
-from accounts.services.guard import allowed, check_same_organization, lock_organization
+from accounts.services.guard import allowed, check_members_are_ours, check_same_organization, lock_organization
 from auditlog.actions import Action
 from auditlog.record import record
 from core.db.locks import lock_if_exists
@@ -59,7 +59,7 @@ def create_service_account(
 ) -> User:
     """Creates a service account in the actor's organization. It has no password and no tokens.
 
-    Raises ``NotAllowed``, or ``ValidationError`` by field.
+    Raises ``NotAllowed``, ``ManagedByProvider`` for its groups, or ``ValidationError`` by field.
     """
     require_proof(Privilege.CREATE_SERVICE_ACCOUNT, request)
     with transaction.atomic():
@@ -71,6 +71,7 @@ def create_service_account(
         chosen = _checked_responsible(home.pk, responsible)
         members_of = list(groups)
         check_same_organization(home.pk, members_of, "groups")
+        check_members_are_ours(*members_of, field="groups")
         _save_new(user)
         account = ServiceAccount(user=user, description=_clean_description(description), created_by=person)
         account.save(force_insert=True)
@@ -102,8 +103,8 @@ def change_service_account(
 ) -> User:
     """Changes all of these or none; ``None`` leaves a field as it is. It applies from the next request on.
 
-    ``seen``: `accounts.seen.of_service_account`. Raises ``NotAllowed``, ``ChangedMeanwhile``, or ``ValidationError`` by
-    field.
+    ``seen``: `accounts.seen.of_service_account`. Raises ``NotAllowed``, ``ChangedMeanwhile``, ``ManagedByProvider`` for
+    its groups, or ``ValidationError`` by field.
     """
     require_proof(Privilege.CHANGE_SERVICE_ACCOUNT, request)
     with transaction.atomic():
@@ -250,8 +251,11 @@ def _checked_responsible(
 def _replace_groups(user: User, groups: list[Group]) -> dict[str, list[str]]:
     """Returns the details for the log."""
     check_same_organization(user.own_organization.pk, groups, "groups")
-    before = {group.pk: group.name for group in user.member_groups.all()}
+    present = list(user.member_groups.all())
+    before = {group.pk: group.name for group in present}
     after = {group.pk: group.name for group in groups}
+    changed = [group for group in [*present, *groups] if (group.pk in before) != (group.pk in after)]
+    check_members_are_ours(*changed, field="groups")
     user.member_groups.set(groups)
     changes = {
         "groups_added": sorted(name for pk, name in after.items() if pk not in before),

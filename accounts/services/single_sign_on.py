@@ -113,7 +113,8 @@ def remove_provider(
 ) -> bool:
     """Removes the provider and everybody's connection with it, and returns whether there was one.
 
-    People and their roles stay; those without a password ask for one on the sign-in page.
+    People and their roles stay; those without another way to sign in request a password on the sign-in page
+    (`accounts.signin.password_reset.can_reset`).
     """
     require_proof(Privilege.REMOVE_SINGLE_SIGN_ON, request)
     with transaction.atomic():

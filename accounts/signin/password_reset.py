@@ -1,11 +1,13 @@
 """The link that sets a new password. It works once, for an hour. Nothing of it is stored."""
 
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.urls import reverse
 from django.utils.http import base36_to_int
 
 from accounts.models import User
+from accounts.signin.single_sign_on.provider import providers_for
 
 SECONDS = 60 * 60
 
@@ -31,8 +33,18 @@ reset_keys = ResetKeyGenerator()
 
 
 def can_reset(user: User) -> bool:
-    """Only people with a password: invited people, and people who sign in with their provider, have none."""
-    return user.is_active and not user.is_service_account and user.has_usable_password()
+    """People with a password, and members who have no other way to sign in, such as after the removal of their
+    organization's provider. Invited people use the link of their invitation."""
+    if not user.is_active or user.is_service_account:
+        return False
+    return user.has_usable_password() or _has_no_way_in(user)
+
+
+def _has_no_way_in(user: User) -> bool:
+    # Operators are left out: a mailbox alone never gives their rights.
+    if user.organization_id is None or user.is_invited or providers_for(user):
+        return False
+    return not Authenticator.objects.filter(user=user, type=Authenticator.Type.WEBAUTHN).exists()
 
 
 def link_for(user: User) -> str:

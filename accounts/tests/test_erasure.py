@@ -13,10 +13,10 @@ from django.utils import timezone
 
 from accounts import erasure, log_retention, services
 from accounts.erasure import Erased
-from accounts.models import Erasure, Notification, User, WebhookDelivery
+from accounts.models import Erasure, Notification, OrganizationProvider, ServiceAccount, User, WebhookDelivery
 from accounts.notifications.telling import name_of
 from accounts.roles import SiteRole
-from accounts.tests.factories import GroupFactory, UserFactory, WebhookFactory
+from accounts.tests.factories import GroupFactory, ServiceAccountFactory, UserFactory, WebhookFactory
 from accounts.tests.factors import add_passkey
 from accounts.webhooks import outbox
 from accounts.webhooks.events import payload_of
@@ -32,6 +32,7 @@ from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 NAME, EMAIL, EARLIER = "Greta Gone", "greta@acme.example", "greta.old@acme.example"
+SUBJECT = "id-of-greta-at-the-provider"
 
 
 @pytest.fixture
@@ -55,8 +56,17 @@ def greta(api, administrator, organization):
     told = {"kind": "expired_early", "details": {"actor": name_of(greta), "reason": f"Asked by {EMAIL}"}}
     for number, person in enumerate([administrator, greta]):
         Notification.objects.create(person=person, once=number, **told)
+    account = ServiceAccountFactory(organization=organization, responsible=[administrator])
+    ServiceAccount.objects.filter(user=account).update(description=f"{NAME}{'.' * 490}")
+    OrganizationProvider.objects.create(organization=organization, last_failure=f"No member has {EMAIL}: {SUBJECT}")
+    said = {"by": "single sign-on", "subject": SUBJECT, "claims": {"groups": [SUBJECT]}}
+    record(actor=greta, action=Action.USER_ROLE_CHANGED, target=greta, **said)
     webhook = WebhookFactory(organization=organization, description=f"Chat of {NAME}")
-    for row in (Notification.objects.first(), Activity.objects.filter(actor=greta).first() or Activity.objects.last()):
+    for row in (
+        Notification.objects.first(),
+        Activity.objects.last(),
+        Activity.objects.filter(actor=greta).first() or Activity.objects.last(),
+    ):
         payload = payload_of(row)
         outbox.delivery(webhook, row.public_id, "x", payload).save()
     OutgoingMail.objects.create(kind="x", person=greta, email=EMAIL, expires_at="2030-01-01T00:00Z")
@@ -115,7 +125,7 @@ def test_name_is_nowhere_and_the_seals_prove_every_entry(client, administrator, 
     erasure.run_due(threading.Event())
     assert Erasure.objects.get().part == ""
     finish()
-    assert tables_with(NAME, EMAIL, EARLIER) == set()
+    assert tables_with(NAME, EMAIL, EARLIER, SUBJECT) == set()
     assert findings() == []
     verified = [Verification(log) for log in Seal.Log]
     assert [list(each.findings()) for each in verified] == [[], []]

@@ -1,17 +1,23 @@
 """An organization's own single sign-on: signing in with it, people that it creates, and its rules."""
 
 import re
+import time
+from contextlib import nullcontext
 from html import unescape
+from io import BytesIO
 
 import pytest
+import requests
 from allauth.socialaccount.models import SocialAccount
 from django.test import Client
 from django.urls import reverse
+from urllib3 import HTTPResponse
 
 from accounts.models import Group, OrganizationProvider, User
 from accounts.provider_rules import deciding_claims
 from accounts.provider_secrets import open_secret, seal_secret
 from accounts.roles import SiteRole
+from accounts.signin.single_sign_on.failures import _read_some
 from accounts.tests import openid
 from accounts.tests.factories import GroupFactory, OperatorFactory, OrganizationFactory, UserFactory
 from accounts.tests.openid import CLIENT_ID, SUBJECT, consent
@@ -211,6 +217,7 @@ def test_person_is_created_at_the_first_sign_in_if_the_organization_wants_it(row
         {"email": "new@sub.acme.example"},
         {"email": "new@acme.example.evil.example"},
         {"email": "new@evil.example@acme.example"},
+        {"email": "\u212aay@acme.example"},
         {"email_verified": False},
         {"email_verified": None},
     ):
@@ -244,6 +251,15 @@ def test_person_is_created_at_the_first_sign_in_if_the_organization_wants_it(row
 
 def test_log_shows_claims_that_no_database_stores_with_question_marks():
     assert deciding_claims({"groups": ["\ud800", "a\x00"], "n": {}}, ["groups", "n"]) == {"groups": ["?", "a?"]}
+
+
+def test_answer_that_never_ends_is_given_up():
+    for seconds, expected in ((60, nullcontext()), (-1, pytest.raises(requests.Timeout))):
+        answer = requests.Response()
+        answer.raw = HTTPResponse(BytesIO(b"{}"), preload_content=False)
+        with expected:
+            _read_some(answer, until=time.monotonic() + seconds)
+            assert answer.json() == {}
 
 
 def test_number_of_new_people_per_hour_is_limited(row, provider):
@@ -291,6 +307,8 @@ def test_rules_give_site_role_and_groups_at_each_sign_in(row, provider, administ
     assert now(groups=["ops"]) == ("auditor", ["By hand", "Ops"])
     # The provider says that it left out the claim: nothing is known, so nothing changes.
     assert now(_claim_names={"groups": "src1"}) == ("auditor", ["By hand", "Ops"])
+    assert now(_claim_names={"realm": "src1"}, groups=["dev"])[0] == "auditor"
+    assert now(groups=["ops"]) == ("auditor", ["By hand", "Ops"])
     [first, *_rest] = details("user.role_changed")
     assert (first["from"], first["to"], first["rule"]) == ("user", "power_user", 2)
     assert first["claims"] == {"groups": ["ops", "dev"]}
@@ -396,7 +414,10 @@ def test_administrator_sets_it_up_on_the_page(provider, administrator, client):
     elsewhere = client.post(PAGE, {**form, "client_id": "other", "client_secret": ""})
     assert "Enter the client secret: the stored one" in elsewhere.text
     assert client.post(PAGE, {**form, "client_secret": "", "name": "New name"}).status_code == 302
-    assert client.get(f"{PAGE}remove/").status_code == 200
+    assert "You have no password yourself" not in client.get(f"{PAGE}remove/").text
+    User.objects.filter(pk=administrator.pk).update(password="!")
+    client.force_login(User.objects.get(pk=administrator.pk))
+    assert "You have no password yourself" in client.get(f"{PAGE}remove/").text
     SocialAccount.objects.create(user=administrator, provider=row.connection, uid=SUBJECT)
     client.post(f"{PAGE}remove/")
     assert not OrganizationProvider.objects.exists()

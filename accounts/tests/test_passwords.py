@@ -16,10 +16,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.models import User
 from accounts.signin import password_reset
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
+from accounts.tests.factors import add_passkey
 from auditlog.models import Activity
 from core.models import OutgoingMail
+from core.setting_readers import OpenIDProvider
 from opsera_portal import settings as portal_settings
 from opsera_portal.tests.mails import delivered
 from tokens.tests.factories import TokenFactory
@@ -388,14 +391,31 @@ def test_invited_person_gets_the_invitation_again(organization):
     assert "/invitation/" in delivered()[0].body
 
 
-def test_person_without_a_password_gets_a_mail_that_says_so(owner):
+@pytest.mark.parametrize("way", ["provider", "passkey", "operator"])
+def test_person_without_a_password_gets_a_mail_that_says_so(owner, settings, way):
     owner.set_unusable_password()
     owner.save()
+    if way == "provider":
+        settings.OPENID_PROVIDER = OpenIDProvider("https://id.acme.example", "portal", "a secret", "Acme ID")
+    elif way == "passkey":
+        add_passkey(owner)
+    else:
+        User.objects.filter(pk=owner.pk).update(is_superuser=True, organization=None)
 
     ask(owner.email)
 
     assert delivered()[0].subject == "You have no password for the Opsera Portal"
     assert "/password/reset/" not in delivered()[0].body
+
+
+def test_person_with_no_way_in_gets_a_link(owner):
+    owner.set_unusable_password()
+    owner.save()
+
+    ask(owner.email)
+    set_by(link_in(delivered()[0]))
+
+    assert is_signed_in(sign_in(owner, NEW))
 
 
 @pytest.mark.parametrize("email", ["nobody@acme.example", "OWNER@ACME.EXAMPLE"])

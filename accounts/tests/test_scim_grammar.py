@@ -205,7 +205,7 @@ def test_operations_on_members_are_collected_in_their_order():
     assert of(by_filter, {"op": "add", "value": {"members": [{"value": ID}]}}) == (None, {ID}, set())
     assert of(add, {"op": "remove", "path": "members"}) == (set(), set(), set())
     assert of({"op": "replace", "path": "members", "value": []}, add) == (set(), {ID}, set())
-    for wrong in ({"value": "x"}, {"type": "Group", "value": ID}, {}, 5):
+    for wrong in ({"value": "x"}, {"type": "Group", "value": ID}, {}, [], [ID], 5):
         with pytest.raises(Problem):
             of({"op": "add", "path": "members", "value": [wrong]})
     with pytest.raises(Problem):

@@ -1,5 +1,7 @@
 """Service accounts: the services, that nobody can sign in as one, and which lists of people they are in."""
 
+from functools import partial
+
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.core.exceptions import ValidationError
@@ -7,9 +9,10 @@ from django.db import IntegrityError, transaction
 from django.test import Client, RequestFactory
 
 from accounts import invitations, services
-from accounts.models import User
+from accounts.models import OrganizationProvider, User
 from accounts.roles import SiteRole
 from accounts.security.email_change import AddressTaken, ask_email_change
+from accounts.services.guard import ManagedByProvider
 from accounts.signin import password_reset
 from accounts.signin.single_sign_on.links import Identity, NotLinked, connect
 from accounts.signin.single_sign_on.provider import Provider
@@ -73,6 +76,11 @@ def test_administrator_creates_and_changes_service_account(administrator, owner,
         with pytest.raises(ValidationError) as error:
             change(**{field: wrong})
         assert list(error.value.message_dict) == [field]
+    managed = GroupFactory(organization=organization)
+    OrganizationProvider.objects.create(organization=organization).managed_groups.add(managed)
+    for place in (change, partial(create, administrator, owner)):
+        with pytest.raises(ManagedByProvider):
+            place(groups=[managed])
     for person in (stranger, user, UserFactory(organization=organization, joined_at=None)):
         with pytest.raises(ValidationError):
             change(responsible=[person])
@@ -151,8 +159,11 @@ def test_nobody_can_sign_in_as_service_account(client, administrator, owner, acc
         )
     # A person who wants the address, or an actor that is one.
     request = signed_in_just_now(RequestFactory().post("/"), owner)
-    with pytest.raises(AddressTaken):
-        ask_email_change(actor=owner, email="New@Service-Account.invalid", request=request)
+    for reserved in ("New@Service-Account.invalid", "New@Erased.invalid"):
+        with pytest.raises(AddressTaken):
+            ask_email_change(actor=owner, email=reserved, request=request)
+        with pytest.raises(ValidationError):
+            User(email=reserved, name="New").clean()
     with pytest.raises(User.DoesNotExist):
         ask_email_change(actor=account, email="new@acme.example", request=request)
     with pytest.raises(ValidationError):

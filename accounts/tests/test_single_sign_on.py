@@ -22,7 +22,8 @@ from werkzeug.wrappers import Response
 
 from accounts.models import User
 from accounts.signin.single_sign_on.failures import SignInFailure
-from accounts.signin.single_sign_on.openid import _identity_of
+from accounts.signin.single_sign_on.links import Identity, connect
+from accounts.signin.single_sign_on.openid import CheckedOpenIDConnect, _identity_of
 from accounts.signin.single_sign_on.provider import provider_of_settings
 from accounts.signin.single_sign_on.views import STARTS
 from accounts.tests import openid
@@ -211,6 +212,8 @@ def test_member_with_the_verified_address_signs_in_and_is_linked(client, provide
     assert signed_in_as(client) == str(owner.pk)
     link = SocialAccount.objects.get()
     assert (link.user, link.uid, link.extra_data) == (owner, SUBJECT, {})
+    # The same first sign-in at the same time, such as after a double click.
+    assert connect(provider=provider_of_settings(), identity=Identity(SUBJECT, owner.email), request=None) == link
     assert [entry.actor for entry in actions("provider_connected")] == [owner]
     assert actions("signed_in")[0].details == {"methods": ["single sign-on"]}
 
@@ -343,6 +346,23 @@ def test_address_that_no_database_stores_is_none(provider):
         assert _identity_of(provider_of_settings(), claims, {}).email is None
     with pytest.raises(SignInFailure):
         _identity_of(provider_of_settings(), {"sub": "\ud800"}, {})
+
+
+def test_rules_read_only_the_verified_address(provider):
+    token, userinfo = (
+        {"sub": SUBJECT, "email": "boss@acme.example"},
+        {"email": "a@acme.example", "email_verified": True},
+    )
+
+    assert _identity_of(provider_of_settings(), token, {}).claims == {"sub": SUBJECT}
+    assert _identity_of(provider_of_settings(), token, userinfo).claims == {"sub": SUBJECT, **userinfo}
+
+
+def test_client_uses_basic_auth_unless_the_provider_lists_another_way():
+    adapter = CheckedOpenIDConnect.__new__(CheckedOpenIDConnect)
+    for methods, is_basic in ((None, True), (5, True), (["client_secret_post"], False)):
+        adapter.openid_config = {"token_endpoint_auth_methods_supported": methods}
+        assert adapter.basic_auth is is_basic
 
 
 def test_non_ascii_letters_are_not_folded_to_ascii(client, provider, organization):

@@ -159,10 +159,16 @@ class SingleSignOnRemoveView(SingleSignOnPageView):
                     "People, their site roles and groups stay. People without a password request one on the sign-in "
                     "page, under “Lost your password?”."
                 ),
+                *self._own_consequence(),
             ],
             button=_("Remove"),
             cancel_url=reverse(PAGE),
         )
+
+    def _own_consequence(self) -> list[str]:
+        if self.person.has_usable_password() or settings.OPENID_PROVIDER is not None:
+            return []
+        return [_("You have no password yourself. You can request one there once you are signed out.")]
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         if services.remove_provider(actor=self.person, request=request):

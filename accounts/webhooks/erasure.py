@@ -24,8 +24,12 @@ def _in_payload(erased: Erased, payload: str) -> str:
     """Reads the JSON, because it has other letters than those of English in another form."""
     before = json.loads(payload)
     after = erased.value(before)
+    data = before["data"]
+    # Those of notifications have a kind, and the address of the person who is told.
+    if "kind" not in data and "details" in data:
+        after["data"]["details"] = erased.details(data["details"], actor_email=data.get("user_email", ""))
     if after == before:
         return payload
-    if isinstance(after["data"].get("details"), dict):
-        after["data"]["details"] = in_details(erased, before["data"]["details"])
+    if "kind" in data and isinstance(data.get("details"), dict):
+        after["data"]["details"] = in_details(erased, data["details"])
     return json.dumps(after)

@@ -3,12 +3,14 @@
 import json
 import logging
 import ssl
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, cast
 
 import requests
+import urllib3
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from django.http import HttpRequest
@@ -26,6 +28,7 @@ TRY_AGAIN_CODES = {"login_required", "interaction_required", "account_selection_
 AWAY_CODES = {"server_error", "temporarily_unavailable"}
 # Discovery documents, keys, tokens and user info are far smaller.
 ANSWER_LIMIT_BYTES = 1024 * 1024
+ANSWER_LIMIT_SECONDS = 15.0
 
 
 class Advice(StrEnum):
@@ -63,7 +66,7 @@ def fetch(provider: Provider, what: str, method: str, url: str, **options: Any) 
     """The JSON object in the provider's answer. Raises ``SignInFailure``. ``what`` names the address in errors.
 
     For an organization's provider, only hosts that the operator allows are reached: redirects are not followed, and
-    answers are limited.
+    the length of answers and the time for them are limited.
     """
     if not provider.may_reach(url):
         raise SignInFailure(f"{what} {_without_query(url)} is on a host that OIDC_ORGANIZATION_HOSTS does not allow")
@@ -73,9 +76,10 @@ def fetch(provider: Provider, what: str, method: str, url: str, **options: Any) 
                 session.mount("https://", TrustingAdapter())
             if provider.row is not None:
                 options |= {"allow_redirects": False, "stream": True}
+            until = time.monotonic() + ANSWER_LIMIT_SECONDS
             answer = session.request(method, url, **options)
             if provider.row is not None:
-                _read_some(answer)
+                _read_some(answer, until=until)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         # Every error of `requests` is an OSError.
         raise SignInFailure(f"{what} {_without_query(url)}: {_reason(error)}", _advice_for(error)) from None
@@ -123,14 +127,22 @@ def moment(seconds: object) -> str:
         return quoted(seconds)
 
 
-def _read_some(answer: requests.Response) -> None:
-    """Reads the answer up to the limit; a longer one is no JSON then."""
+def _read_some(answer: requests.Response, *, until: float) -> None:
+    """Reads the answer up to the limit; a longer one is no JSON then. Raises ``requests.Timeout`` after ``until``.
+
+    Each read returns what is there: the timeout of a socket begins anew with every byte.
+    """
     content = b""
-    for part in answer.iter_content(64 * 1024):
-        content += part
-        if len(content) > ANSWER_LIMIT_BYTES:
-            content = b""
-            break
+    try:
+        while part := answer.raw.read1(64 * 1024, decode_content=True):
+            content += part
+            if len(content) > ANSWER_LIMIT_BYTES:
+                content = b""
+                break
+            if time.monotonic() > until:
+                raise requests.Timeout
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from None
     answer._content = content
 
 

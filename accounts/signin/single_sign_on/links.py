@@ -73,8 +73,12 @@ def connect(*, provider: Provider, identity: Identity, request: HttpRequest) -> 
     """
     with transaction.atomic():
         user = _member_with(identity.verified_email, provider)
-        if user is not None and link_of(user, provider) is None:
+        existing = link_of(user, provider) if user is not None else None
+        if user is not None and existing is None:
             return link(user, provider, identity, request)
+        if existing is not None and existing.uid == identity.subject:
+            # The same sign-in, sent twice: the other one was faster.
+            return existing
     if user is not None:
         record(actor=user, action=Action.SIGN_IN_FAILED, target=user, request=request, method=METHOD)
     raise _not_linked(provider, identity, user)

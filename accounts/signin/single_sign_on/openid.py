@@ -71,8 +71,8 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
     @property
     def basic_auth(self) -> bool:
         """HTTP Basic is the default if the provider does not say how clients authenticate (Discovery section 3)."""
-        methods = self.openid_config.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
-        return "client_secret_post" not in methods
+        methods = self.openid_config.get("token_endpoint_auth_methods_supported")
+        return not isinstance(methods, list) or "client_secret_post" not in methods
 
     @cached_property
     def used(self) -> Provider:
@@ -137,10 +137,15 @@ def _identity_of(provider: Provider, claims: dict[str, Any], userinfo: dict[str,
     email, verified = source.get("email"), source.get("email_verified")
     # What the ID token says is signed, and wins.
     said = {**userinfo, **claims}
+    # People can often enter any address themselves: rules read only a verified one.
+    for name in ("email", "email_verified"):
+        said.pop(name, None)
     if not isinstance(email, str) or not _is_storable(email) or not email.strip():
         return Identity(subject, None, claims=said)
     # Some providers send the boolean as a string. Any other value counts as false.
     is_verified = verified is True or verified == "true"
+    if is_verified:
+        said |= {"email": email.strip(), "email_verified": True}
     trusted = email.strip() if is_verified or provider.trusts_email else None
     return Identity(subject, trusted, email.strip(), is_verified=is_verified, claims=said)
 

@@ -118,6 +118,9 @@ def _why_not_created(row: OrganizationProvider, identity: Identity) -> str:
     address = spelled(str(identity.email))
     if not identity.is_verified:
         return f"nobody is created for {quoted(address)}: email_verified is missing or false"
+    if not address.isascii():
+        # Other letters would turn into ASCII ones when the address is stored (U+212A becomes k).
+        return f"nobody is created for {quoted(address)}: it has letters that are not ASCII"
     if address.rpartition("@")[2] not in row.domains.split():
         return f"nobody is created for {quoted(address)}: its domain is not among the organization's"
     if User.objects.filter(email=address).exists():

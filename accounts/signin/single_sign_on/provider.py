@@ -50,7 +50,8 @@ class Provider:
         """Whether the portal may send a request to this address of the provider.
 
         The operator's provider is trusted. Administrators enter an organization's issuer, and its discovery document
-        names further addresses, so each must be on a host that the operator allows.
+        names further addresses, so each must be on a host and port that the operator allows. Only the name is checked,
+        not the IP address that it leads to: see `is_allowed`.
         """
         return self.row is None or is_allowed(address)
 
