@@ -228,7 +228,7 @@ def after_end(uses: Uses) -> list[AfterEnd]:
 
 
 def with_last_uses(uses: Uses, found: Sequence[AfterEnd]) -> list[AfterEnd]:
-    """The same, with ``last``. Read by the index of token and time."""
+    """The same, with ``last``; without tokens whose last use is not in the log. Read by the index of token and time."""
     moments = {token.token_id: token.last_at for token in found}
     log = uses.log.of_ended_tokens().filter(token_id__in=moments, at__in=moments.values()).order_by("id")
     last = {use.token_id: use for use in log if moments[use.token_id] == use.at}

@@ -20,7 +20,7 @@ from core.pages.views import MemberPageMixin
 from opsera_portal import api_reference, permission_tables
 from pipelines.models import Run
 from tokens.approval.models import ApprovalRequest
-from tokens.ended_in_use import LISTED, ended_in_use
+from tokens.ended_in_use import ended_in_use, with_last_uses
 from tokens.expiry import notices
 from tokens.models import Token
 
@@ -48,7 +48,7 @@ class OverviewView(MemberPageMixin, TemplateView):
         in_use = ended_in_use(all_uses)
         own = [token for token in in_use if token.owner_id == user.pk]
         others = [token for token in in_use if token.owner_id != user.pk]
-        listed = usage.with_last_uses(all_uses, own[:LISTED] + others[:LISTED])
+        own, others = with_last_uses(all_uses, own, others)
         runs = Run.objects.visible_to(user).filter(started_by=user).select_related("pipeline")
         return super().get_context_data(
             live_token_count=tokens.live,
@@ -59,9 +59,9 @@ class OverviewView(MemberPageMixin, TemplateView):
             uses_are_complete=uses.is_complete,
             used=sum(day.total for day in days),
             refused=sum(day.refused for day in days),
-            ended_in_use=[token for token in listed if token.owner_id == user.pk] + own[LISTED:],
+            ended_in_use=own,
             sees_others=user.may(Ability.READ_TOKENS),
-            ended_in_use_of_others=[token for token in listed if token.owner_id != user.pk] + others[LISTED:],
+            ended_in_use_of_others=others,
             orphaned=orphaned_accounts(user),
             recent_runs=runs.order_by("-requested_at")[:SHOWN],
             can_run_pipelines=user.may(Ability.USE_PIPELINES),

@@ -1,5 +1,6 @@
 """Ended tokens that something still sends."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db.models import F
@@ -28,5 +29,16 @@ def ended_in_use(uses: usage.Uses) -> list[usage.AfterEnd]:
 
 def listed_in_use(uses: usage.Uses) -> list[usage.AfterEnd]:
     """The same for a page."""
-    found = ended_in_use(uses)
-    return [*usage.with_last_uses(uses, found[:LISTED]), *found[LISTED:]]
+    [listed] = with_last_uses(uses, ended_in_use(uses))
+    return listed
+
+
+def with_last_uses(uses: usage.Uses, *groups: Sequence[usage.AfterEnd]) -> list[list[usage.AfterEnd]]:
+    """Each group with the last uses of its first `LISTED` tokens. A token whose last use is not in the log, for example
+    because it was removed with old entries, is left out, and the next one is listed."""
+    chosen = [token for group in groups for token in group[:LISTED]]
+    found = {token.token_id: token for token in usage.with_last_uses(uses, chosen)}
+    gone = {token.token_id for token in chosen} - found.keys()
+    if gone:
+        return with_last_uses(uses, *([token for token in group if token.token_id not in gone] for group in groups))
+    return [[found.get(token.token_id, token) for token in group] for group in groups]

@@ -143,7 +143,7 @@ def test_mails_about_its_tokens_go_to_those_who_answer_for_it(organization, owne
     issue(owner, account, "made")
     (mail,) = delivered()
     by = f"{owner.name} ({owner.email})"
-    assert (mail.to, mail.subject) == ([member.email], f"CI deploy (service account): {by} created the token “made”.")
+    assert (mail.to, mail.subject) == ([member.email], f"CI deploy (Dienstkonto): {by} hat das Token „made“ erstellt.")
     services.revoke_token(actor=owner, token=token, reason="found in a repository")
     mail = delivered()[1]
     assert mail.to == [member.email]

@@ -94,8 +94,8 @@ def test_scopes_count_the_chosen_pipelines(browser_of):
 def test_times_are_in_the_zone_of_the_person_with_utc_beside_them(browser_of):
     page = browser_of("user", timezone_id="Asia/Tokyo")
     page.goto("/profile/preferences/")
-    page.get_by_label("Time zone").fill("America/New_York")
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("combobox", name="Time zone").fill("America/New_York")
+    page.get_by_role("button", name="Save", exact=True).click()
     page.goto(PAGE)
     page.get_by_role("radio", name="1 week").check()
 
