@@ -141,8 +141,7 @@ def _of_some(tokens: Sequence[Token], days: int, since: datetime) -> Iterator[Un
             token=token,
             days=days,
             operations_used=len(last_at),
-            is_complete=max(read[token.pk], actions_read[token.pk]) < MOST_ENTRIES
-            and token.pk not in replaced_another,
+            is_complete=max(read[token.pk], actions_read[token.pk]) < MOST_ENTRIES and token.pk not in replaced_another,
             replaced_another=token.pk in replaced_another,
             enough=enough[key],
             pipelines=_unused_pipelines(token, used),
@@ -178,9 +177,7 @@ def _newest_calls(tokens: Sequence[Token], since: datetime) -> tuple[dict[uuid.U
     return calls, read
 
 
-def _acted_on(
-    tokens: Sequence[Token], since: datetime
-) -> tuple[dict[uuid.UUID, set[uuid.UUID]], dict[uuid.UUID, int]]:
+def _acted_on(tokens: Sequence[Token], since: datetime) -> tuple[dict[uuid.UUID, set[uuid.UUID]], dict[uuid.UUID, int]]:
     """The pipelines that each token acted on, among the newest actions of its owner, and how many of these were read.
 
     The log has no index of tokens, so the actions of the owner's other tokens and sessions count for the limit.
