@@ -73,8 +73,8 @@ class Narrowing:
 
     ``is_complete``: false if there are more uses than `MOST_ENTRIES` or more replaced tokens than `MOST_PREDECESSORS`,
     and the older ones are left out. ``replaced``: of how many tokens that it replaced the uses are included. ``used``:
-    the operations, the last one first. ``allowed``: how many operations the token can do. ``pipelines``: those that it is
-    known to have used and that its owner can see; ``knows_all_pipelines`` is false if it may have read others, too.
+    the operations, the last one first. ``allowed``: how many operations the token can do. ``pipelines``: those that it
+    is known to have used and that its owner can see; ``knows_all_pipelines`` is false if it may have read others, too.
     ``started``: how many pipelines it started. ``visible``: how many its owner can see. ``scopes``: the fewest.
     """
 

@@ -624,8 +624,8 @@ class NarrowingSerializer(serializers.Serializer[Any]):
 
     days = serializers.IntegerField()
     is_complete = serializers.BooleanField(
-        help_text="False if it and the tokens that it replaced in this time were used 10,000 times or more, or if these "
-        "are more than 100 tokens: older uses are left out, and it may need more scopes."
+        help_text="False if it and the tokens that it replaced in this time were used 10,000 times or more, or if "
+        "these are more than 100 tokens: older uses are left out, and it may need more scopes."
     )
     replaced_tokens = serializers.IntegerField(
         source="replaced", help_text="The uses of so many tokens that it replaced in this time are included."
@@ -670,9 +670,9 @@ class UnusedRightsSerializer(serializers.Serializer[Any]):
     days = serializers.IntegerField()
     operations_used = serializers.IntegerField(help_text="How many different operations it called in this time.")
     is_complete = serializers.BooleanField(
-        help_text="False if uses are left out, so that it may need more than `enough_scopes`: it was used 2,000 times or "
-        "more, it is limited and its owner acted so often, or it replaced another token in this time. The uses of that "
-        "token are in `GET /tokens/{id}/narrower`."
+        help_text="False if uses are left out, so that it may need more than `enough_scopes`: it was used 2,000 times "
+        "or more, it is limited and its owner acted so often, or it replaced another token in this time. The uses of "
+        "that token are in `GET /tokens/{id}/narrower`."
     )
     enough_scopes = serializers.SerializerMethodField(
         help_text="The scopes of the narrowest token that could have done the same; empty if it was not used."

@@ -165,8 +165,10 @@ class TokenViewSet(ApiViewSet):
 
     @extend_schema(operation_id="token_narrower", responses=NarrowerTokenSerializer)
     def narrower(self, request: Request, pk: str) -> Response:
-        """What the token did in the last 30 and 90 days, together with the tokens that it replaced in this time, and the
-        narrowest token that could have done the same."""
+        """What the token did in the last 30 and 90 days, and the narrowest token that could have done the same.
+
+        The uses of the tokens that it replaced in this time are included.
+        """
         token = self.get_object()
         periods = [narrowing(token, days=days, reader=self.person) for days in PERIODS]
         return Response(NarrowerTokenSerializer({"id": token.pk, "periods": periods}).data)
