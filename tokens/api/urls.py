@@ -1,5 +1,6 @@
 from django.urls import path
 
+from tokens.api.exchange_views import TokenExchangeViewSet
 from tokens.api.leak_views import TokenLookupViewSet, TokenReportViewSet
 from tokens.api.policy_views import PolicyViewSet
 from tokens.api.service_accounts import ServiceAccountTokenViewSet
@@ -17,6 +18,7 @@ from tokens.api.views import (
 
 app_name = "tokens_api"
 urlpatterns = [
+    path("token-exchange", TokenExchangeViewSet.as_view({"post": "exchange"}), name="token_exchange"),
     path("me", MeViewSet.as_view({"get": "retrieve"}), name="me"),
     path("me/usage", MeViewSet.as_view({"get": "usage"}), name="me_usage"),
     path("tokens", TokenViewSet.as_view({"get": "list", "post": "create"}), name="token_list"),
