@@ -40,7 +40,7 @@ from core.api.scopes import SCOPES as SCOPES_OF_TOKENS
 from opsera_portal.tests.worlds import check_row, created_once
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
-from tokens.tests.factories import TokenFactory, bearer
+from tokens.tests.factories import TokenFactory, TrustRuleFactory, bearer
 
 # ok: 200 or 204. gone: 404, as if it did not exist. no: 403. in: redirected to sign in. home: redirected
 # to the overview. admin: redirected to Django admin. to: redirected after the action. post: only
@@ -121,6 +121,14 @@ GET  /organization/http-steps/ ok    ok    ok    ok    ok    ok    ok    ok    a
 GET  /organization/policy/ no    no    no    no    ok    ok    ok    ok    admin in
 POST /organization/policy/ no    no    no    no    bad   no    no    bad   admin in
 POST /organization/policy/save/ no    no    no    no    bad   no    no    bad   admin in
+GET  /organization/trust/ no no no no ok no no ok admin in
+GET  /organization/trust/new/ no no no no ok no no ok admin in
+POST /organization/trust/new/ no no no no bad no no bad admin in
+POST /organization/trust/try/ no no no no bad no no bad admin in
+GET  /organization/trust/{trust_rule}/ no no no no ok no no gone admin in
+POST /organization/trust/{trust_rule}/ no no no no bad no no gone admin in
+GET  /organization/trust/{trust_rule}/delete/ no no no no ok no no gone admin in
+POST /organization/trust/{trust_rule}/delete/ no no no no to no no gone admin in
 GET  /organization/webhooks/ no no no no ok no no ok admin in
 GET  /organization/webhooks/new/ no no no no ok no no ok admin in
 POST /organization/webhooks/new/ no no no no bad no no bad admin in
@@ -308,6 +316,12 @@ POST /service-accounts/{account}/activate no no no no session no no no no who?
 POST /service-accounts/{account}/deactivate no no no no ok no no no no who?
 GET  /service-accounts/{account}/tokens ok    no    no    no    ok    no    no    no    no    who?
 POST /service-accounts/{account}/tokens session no no no session no no no no who?
+POST /token-exchange bad bad bad bad bad bad bad bad bad bad
+GET  /trust-rules no no no no ok no no ok no who?
+POST /trust-rules no no no no session no no bad-in-session no who?
+GET  /trust-rules/{trust_rule} no no no no ok no no no no who?
+PATCH /trust-rules/{trust_rule} no no no no session no no no no who?
+DELETE /trust-rules/{trust_rule} no no no no session no no no no who?
 GET  /webhooks no no no no ok no no ok no who?
 POST /webhooks no no no no session no no session no who?
 GET  /webhooks/{webhook} no no no no ok no no no no who?
@@ -425,6 +439,12 @@ PATCH /users/{user} ok    no    no    no    no    no
 POST /users/{invited}/invitation no no no no no    no
 POST /users/{user}/erase no no no no no    no
 POST /users/{user}/two-factor/reset no no no no no    no
+POST /token-exchange bad bad bad bad bad bad
+GET  /trust-rules ok    ok    no    no    no    no
+POST /trust-rules no    no    no    no    no    no
+GET  /trust-rules/{trust_rule} ok    ok    no    no    no    no
+PATCH /trust-rules/{trust_rule} no    no    no    no    no    no
+DELETE /trust-rules/{trust_rule} no    no    no    no    no    no
 GET  /webhooks ok    ok    no    no    no    no
 POST /webhooks no    no    no    no    no    no
 GET  /webhooks/{webhook} ok    ok    no    no    no    no
@@ -572,6 +592,7 @@ def world(django_db_setup, django_db_blocker):
 
 def things_of(owner, pipeline):
     token, webhook = TokenFactory(owner=owner), WebhookFactory(organization=owner.organization)
+    account = ServiceAccountFactory(organization=owner.organization, responsible=[owner])
     return {
         "token": token,
         "session": sign_in_elsewhere(owner),
@@ -583,7 +604,8 @@ def things_of(owner, pipeline):
         "invited": UserFactory(organization=owner.organization, joined_at=None),
         "passkey": add_passkey(owner),
         "group": GroupFactory(organization=owner.organization),
-        "account": ServiceAccountFactory(organization=owner.organization, responsible=[owner]),
+        "account": account,
+        "trust_rule": TrustRuleFactory(account=account),
         "webhook": webhook,
         "event": delivered(webhook),
         "notification": Notification.objects.create(person=owner, kind="first_use", once=str(token.pk)),
@@ -669,6 +691,15 @@ def body_for(path, things, method=""):
         "/service-accounts/{account}": {"description": "written by the table"},
         "/service-accounts/{account}/tokens": {"name": "made by the table", "scopes": ["api"]},
         "/me/notifications/read": {"ids": [str(things["notification"].public_id)]},
+        "/trust-rules": {
+            "name": "made by the table",
+            "issuer": "https://id.example.com",
+            "audience": "https://portal.example.com/acme",
+            "claims": [{"claim": "sub", "value": "build"}],
+            "service_account_id": str(things["account"].pk),
+            "scopes": ["pipeline"],
+        },
+        "/trust-rules/{trust_rule}": {"lifetime_minutes": 5},
         "/webhooks": {"url": "https://hooks.example.com/", "events": ["leaked"]},
         "/webhooks/{webhook}": {"description": "written by the table"},
         "/webhooks/{webhook}/send-again": {"event_id": str(things["event"].event_id)},
@@ -859,6 +890,7 @@ def with_an_id(path):
         "/users": "{user}",
         "/groups": "{group}",
         "/service-accounts": "{account}",
+        "/trust-rules": "{trust_rule}",
         "/webhooks": "{webhook}",
         "/pipelines": "{pipeline}",
         "/logs/user/tokens": "{use}",

@@ -36,7 +36,7 @@ from pipelines import services
 from pipelines.tests.factories import PipelineFactory
 from pipelines.tests.stages import Stage
 from tokens import jwt
-from tokens.tests.factories import TokenFactory
+from tokens.tests.factories import TokenFactory, TrustRuleFactory
 
 pytestmark = [pytest.mark.once, pytest.mark.integration]
 
@@ -131,6 +131,9 @@ class World:
     def notification(self):
         return Notification.objects.create(person=self.caller, kind="first_use", once="client")
 
+    def trust_rule(self):
+        return TrustRuleFactory(account=ServiceAccountFactory(organization=self.organization))
+
     def webhook(self):
         return WebhookFactory(organization=self.organization)
 
@@ -204,6 +207,7 @@ IDS = {
     "me/authentication-log": World.use,
     "me/activity-log": World.action,
     "webhooks": World.webhook,
+    "trust-rules": World.trust_rule,
     "pipeline_unlock": World.locked_pipeline,
     "user_invitation": World.invited_person,
     "user_erase": World.deactivated_person,
@@ -260,6 +264,15 @@ BODIES = {
     "token_lookup": lambda world: {"token": jwt.encode(world.other_token())[0]},
     "token_replace": lambda world: {"overlap_hours": 1},
     "token_report": lambda world: {"tokens": ["nothing of ours"]},
+    "trust_rule_change": lambda world: {"lifetime_minutes": 5},
+    "trust_rule_create": lambda world: {
+        "name": "Shop",
+        "issuer": "https://id.example.com",
+        "audience": "https://portal.example.com/acme",
+        "claims": [{"claim": "sub", "value": "build"}],
+        "service_account_id": str(world.service_account().pk),
+        "scopes": ["pipeline"],
+    },
     "webhook_change": lambda world: {"description": "Renamed"},
     "webhook_create": lambda world: {"url": "https://hooks.example.com/", "events": ["leaked"]},
     "webhook_send_again": lambda world: {"event_id": str(world.delivery().event_id)},

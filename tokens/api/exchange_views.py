@@ -91,7 +91,7 @@ class TokenExchangeViewSet(ApiViewSet):
 
     @extend_schema(
         operation_id="token_exchange",
-        request={"application/x-www-form-urlencoded": ExchangeBody, "application/json": ExchangeBody},
+        request={"application/json": ExchangeBody},
         responses={
             200: ExchangeSerializer,
             **dict.fromkeys((400, 403, 406, 413, 415, 429, 503), ExchangeErrorSerializer),
@@ -100,7 +100,10 @@ class TokenExchangeViewSet(ApiViewSet):
     @method_decorator(sensitive_variables())
     def exchange(self, request: Request) -> Response:
         """A job of GitHub Actions, GitLab CI or another trusted system sends the JWT that the system gave to it, and
-        gets a token that ends in at most an hour (RFC 8693)."""
+        gets a token that ends in at most an hour (RFC 8693).
+
+        The body can also be a form (`application/x-www-form-urlencoded`), as OAuth clients send it. Errors have the
+        shape of OAuth: `error` and `error_description`."""
         body = self._body(request)
         made = exchange.exchange_token(
             encoded=body["subject_token"],

@@ -41,6 +41,7 @@ REMEMBERS = {
     "token_list": "tokenId",
     "user_list": "userId",
     "group_list": "groupId",
+    "trust_rule_list": "trustRuleId",
     "webhook_list": "webhookId",
     "logs_user_tokens": "useId",
     "logs_user_actions": "actionId",
@@ -54,6 +55,7 @@ VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "reason": 
 IDS = {
     "users": "{{userId}}",
     "groups": "{{groupId}}",
+    "trust-rules": "{{trustRuleId}}",
     "webhooks": "{{webhookId}}",
     "pipelines": "{{pipelineId}}",
     "tokens": "{{tokenId}}",
@@ -70,6 +72,7 @@ VARIABLES = {
     "tokenId": "",
     "userId": "",
     "groupId": "",
+    "trustRuleId": "",
     "webhookId": "",
     "useId": "",
     "actionId": "",
