@@ -183,6 +183,12 @@ def test_rule_service_account_policy_and_scope_limit_the_exchange(api, issuer, r
     assert refusal(api, sign(github())) == (400, "invalid_scope", texts["policy"])
     home.allowed_scopes = "pipeline"
     home.save()
+    home.orphaned_service_tokens_end_after_days = 7
+    home.save()
+    account.orphaned_at = timezone.now() - timedelta(days=8)
+    account.save()
+    assert refusal(api, sign(github()))[2] == texts["orphaned"]
+    account.orphaned_at = None
     account.is_active = False
     account.save()
     assert refusal(api, sign(github()))[2] == texts["service_account"]

@@ -4,6 +4,7 @@ In order, from cheap to dear: the JWT is read, rules for its issuer are found, t
 the times, and a rule must match. A strange JWT costs one query, and no call to anyone.
 """
 
+import contextlib
 import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +49,7 @@ UNAVAILABLE = "temporarily_unavailable"
 
 AUDIENCE, CLAIM, ACCOUNT, POLICY, SCOPE = "audience", "claims", "service_account", "policy", "scope"
 REPLAYED, SEVERAL, NO_KEYS, TOO_MANY, PIPELINES = "replayed", "several", "no_keys", "too_many", "pipelines"
-NO_RULE = "no_rule"
+NO_RULE, ORPHANED = "no_rule", "orphaned"
 # A stranger learns nothing about rules: before the signature is checked, every refusal that depends on them is this.
 _UNKNOWN = gettext_noop("No trust rule of this portal accepts this subject token.")
 TEXTS = subject_token.TEXTS | {
@@ -62,6 +63,9 @@ TEXTS = subject_token.TEXTS | {
     SEVERAL: gettext_noop("Rules of several organizations match. Name yours: audience is its short name."),
     NO_KEYS: gettext_noop("The issuer's keys can't be read now. Try again in a minute."),
     TOO_MANY: gettext_noop("The service account has too many live tokens of exchanges. Try again in a minute."),
+    ORPHANED: gettext_noop(
+        "Nobody is responsible for the service account, and the organization's policy ends the tokens of such accounts."
+    ),
     PIPELINES: gettext_noop("The service account can't use any of the trust rule's pipelines."),
 }
 _ERRORS = {SCOPE: INVALID_SCOPE, POLICY: INVALID_SCOPE, NO_KEYS: UNAVAILABLE, TOO_MANY: UNAVAILABLE}
@@ -185,6 +189,7 @@ def _issue(rule: TrustRule, claims: Mapping[str, Any], wanted: list[str], reques
     if not now.account.is_active:
         raise ExchangeRefused(ACCOUNT)
     now.organization = policy
+    _check_responsible(now)
     chosen = _scopes(now, wanted)
     _check_pipelines(now)
     replay_key = subject_token.replay_key_of(claims)
@@ -224,6 +229,13 @@ def _scopes(rule: TrustRule, wanted: list[str]) -> list[scopes.Scope]:
     return allowed
 
 
+def _check_responsible(rule: TrustRule) -> None:
+    """A policy that ends the tokens of orphaned service accounts also gives them no new ones."""
+    days, orphaned_at = rule.organization.orphaned_service_tokens_end_after_days, rule.account.orphaned_at
+    if days is not None and orphaned_at is not None and orphaned_at <= timezone.now() - timedelta(days=days):
+        raise ExchangeRefused(ORPHANED)
+
+
 def _check_pipelines(rule: TrustRule) -> None:
     """Leaves out pipelines that were deleted, or that the service account can't see any more."""
     if rule.pipeline_ids is None:
@@ -257,9 +269,11 @@ def _log_refusal(
 ) -> None:
     """``claims``: only if they are proved."""
     for rule in rules:
-        row, _is_new = TrustRefusals.objects.get_or_create(rule=rule, reason=refused.reason)
-        TrustRefusals.objects.filter(pk=row.pk).update(count=F("count") + 1)
-        _log_if_due(rule, refused.reason, claims, request, detail=refused.detail)
+        # The rule can be deleted meanwhile.
+        with contextlib.suppress(IntegrityError), transaction.atomic():
+            row, _is_new = TrustRefusals.objects.get_or_create(rule=rule, reason=refused.reason)
+            TrustRefusals.objects.filter(pk=row.pk).update(count=F("count") + 1)
+            _log_if_due(rule, refused.reason, claims, request, detail=refused.detail)
 
 
 def _log_if_due(
