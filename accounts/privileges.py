@@ -47,6 +47,7 @@ class Privilege(Enum):
     CHANGE_SINGLE_SIGN_ON = gettext_noop("Change the organization's single sign-on")
     REMOVE_SINGLE_SIGN_ON = gettext_noop("Remove the organization's single sign-on")
     CHANGE_WEBHOOKS = gettext_noop("Add, change, pause or delete a webhook")
+    CHANGE_TRUST_RULES = gettext_noop("Add, change or delete a trust rule")
     # One's own account.
     CREATE_TOKEN = gettext_noop("Create a token, for myself or a service account")
     REPLACE_TOKEN = gettext_noop("Replace one of my tokens or of a service account")

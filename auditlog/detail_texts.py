@@ -22,6 +22,7 @@ _LABELS: dict[str, Text] = {
     "changes": gettext_lazy("Changes"),
     "claims": gettext_lazy("Claims"),
     "client_secret": gettext_lazy("Client secret"),
+    "count": pgettext_lazy("activity detail", "Count"),
     "copy": pgettext_lazy("activity detail", "Copy"),
     "copy_of": gettext_lazy("Copy of"),
     "details": gettext_lazy("Details"),

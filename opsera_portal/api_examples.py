@@ -188,6 +188,18 @@ SINGLE_SIGN_ON = {
 }
 NO_VERSION = {"max_token_lifetime_days": 30, "version": ...}
 
+TRUST_RULE = "0190a1b2-0000-7000-8000-00000000000d"
+TRUST_RULE_FIELDS = {
+    "name": "Shop",
+    "issuer": "https://token.actions.githubusercontent.com",
+    "audience": "https://portal.example.com/acme",
+    "claims": [{"claim": "repository", "value": "acme/shop"}, {"claim": "ref", "value": "refs/heads/main"}],
+    "service_account_id": ACCOUNT,
+    "scopes": ["pipeline"],
+    "pipelines": None,
+    "lifetime_minutes": 15,
+    "is_enabled": True,
+}
 # By the name of an object. `...` leaves a field out.
 WEBHOOK = "0190a1b2-0000-7000-8000-00000000000c"
 WEBHOOK_FIELDS = {
@@ -307,6 +319,24 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "OrganizationToken": WHOLE_TOKEN_FIELDS | {"owner_is_service_account": False},
     "Pipeline": PIPELINE_FIELDS | {"state": "stopped"},
     "PipelineSummary": PIPELINE_FIELDS | {"state": "stopped", "allowed": ["see", "run"]},
+    "ChangeTrustRuleBodyRequest": dict.fromkeys(TRUST_RULE_FIELDS, ...) | {"lifetime_minutes": 30},
+    "CreateTrustRuleBodyRequest": TRUST_RULE_FIELDS | {"issuer": "https://id.example.com"},
+    "TrustRule": TRUST_RULE_FIELDS | {"id": TRUST_RULE},
+    "ExchangeBodyRequest": {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyZXBvOmFjbWUvc2hvcCJ9.c2lnbmF0dXJl",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+        "scope": "pipeline",
+        "audience": "acme",
+    },
+    "Exchange": {
+        "access_token": "eyJ...",
+        "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+        "token_type": "Bearer",
+        "expires_in": 900,
+        "scope": "pipeline",
+    },
+    "ExchangeError": {"error": "invalid_request", "error_description": "The subject token has expired."},
     "ChangeWebhookBodyRequest": {"description": "Chat of the team"}
     | dict.fromkeys(("url", "events", "is_paused"), ...),
     "CreateWebhookBodyRequest": {name: WEBHOOK_FIELDS[name] for name in ("url", "description", "events")},
@@ -440,6 +470,7 @@ IDS: dict[str, Any] = {
     "tokens": TOKEN,
     "users": OTHER_PERSON,
     "me/sessions": SESSION,
+    "trust-rules": TRUST_RULE,
     "webhooks": WEBHOOK,
 }
 

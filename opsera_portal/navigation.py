@@ -49,6 +49,7 @@ ORGANIZATION_TABS = [
     Tab(_("Authentication log"), "auditlog:organization_token_use_list", Ability.READ_LOGS),
     Tab(_("Activity log"), "auditlog:organization_activity_list", Ability.READ_LOGS),
     Tab(_("Policy"), "tokens:organization_policy", Ability.READ_TOKENS),
+    Tab(_("Trust"), "tokens:organization_trust", Ability.MANAGE_ORGANIZATION),
     Tab(_("Single sign-on"), "accounts:organization_single_sign_on", Ability.MANAGE_ORGANIZATION),
     Tab(_("HTTP steps"), "pipelines:http_steps", Ability.READ_USERS),
     Tab(_("Webhooks"), "accounts:organization_webhook_list", Ability.MANAGE_ORGANIZATION),

@@ -569,6 +569,7 @@ SPECTACULAR_SETTINGS = {
         "KindEnum": "pipelines.models.Step.Kind",
         "NotificationChannelEnum": "accounts.notifications.kinds.Channel",
         "SecurityChannelEnum": "accounts.notifications.kinds.SECURITY_CHANNEL_CHOICES",
+        "TrustScopeEnum": "tokens.trust.rules.CHOICES",
         "WebhookEventEnum": "accounts.webhooks.events.CHOICES",
         "DeliveryStateEnum": "accounts.models.WebhookDelivery.State",
         "NotificationKindEnum": "accounts.notifications.kinds.CHOICES",

@@ -14,7 +14,8 @@ from core.pages.templatetags.portal import badge
 from core.text import counted
 from tokens import services
 from tokens.approval.models import ApprovalRequest
-from tokens.models import Token
+from tokens.models import Token, TrustRule
+from tokens.tables import TRUST_BADGES
 
 
 @admin.register(ApprovalRequest)
@@ -100,3 +101,19 @@ class TokenAdmin(ReadOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.get_readonly_fields(request, obj)
+
+
+@admin.register(TrustRule)
+class TrustRuleAdmin(ReadOnlyAdmin):
+    """The portal's own pages change them."""
+
+    list_display = ["name", "organization", "issuer", "account", "scope", "state_badge", "created_at"]
+    search_fields = ["name", "issuer", "organization__name"]
+    list_select_related = ["organization", "account"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TrustRule]:
+        return TrustRule.objects.manageable_by(person_of(request))
+
+    @admin.display(description="State")
+    def state_badge(self, rule: TrustRule) -> SafeString:
+        return badge(TRUST_BADGES[rule.is_enabled])

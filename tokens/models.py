@@ -18,7 +18,13 @@ from core.text import first_of, grouped
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.names import MAX_LENGTH
 from tokens.policy import rules
-from tokens.querysets import APPROVED_LAPSES_AFTER, PENDING_LAPSES_AFTER, TokenQuerySet, expires_soon_from
+from tokens.querysets import (
+    APPROVED_LAPSES_AFTER,
+    PENDING_LAPSES_AFTER,
+    TokenQuerySet,
+    TrustRuleQuerySet,
+    expires_soon_from,
+)
 from tokens.states import ENDED, TokenState
 
 LAST_USED_RESOLUTION = timedelta(minutes=1)
@@ -331,6 +337,90 @@ class WatchedToken(models.Model):
 
     def __str__(self) -> str:
         return str(self.token_id)
+
+
+class TrustRule(models.Model):
+    """Lets jobs of a CI system exchange their own identity for a short token of a service account (`tokens/trust`).
+
+    A job proves its identity with a JWT of ``issuer`` for ``audience``. ``claims``: the pattern by the name of a claim.
+    ``pipeline_ids``: the only pipelines that the tokens reach, as text; null for all of the service account.
+    """
+
+    id = models.UUIDField("ID", primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey("accounts.Organization", on_delete=models.CASCADE, related_name="trust_rules")
+    account = models.ForeignKey(
+        "accounts.User", on_delete=models.PROTECT, verbose_name="service account", related_name="trust_rules"
+    )
+    name = models.CharField(max_length=MAX_LENGTH)
+    name_key = models.TextField(editable=False)
+    issuer = models.CharField(max_length=200, db_index=True)
+    audience = models.CharField(max_length=200)
+    claims = models.JSONField()
+    scope = models.CharField("scopes", max_length=200)
+    pipeline_ids = models.JSONField("pipelines", null=True)
+    lifetime_minutes = models.PositiveSmallIntegerField(default=15)
+    is_enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects: ClassVar[TrustRuleQuerySet] = TrustRuleQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ["created_at", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "name_key"], name="trustrule_name_unique"),
+            models.CheckConstraint(
+                condition=Q(lifetime_minutes__gte=1, lifetime_minutes__lte=60), name="trustrule_lifetime_an_hour"
+            ),
+            models.CheckConstraint(condition=~Q(scope=""), name="trustrule_has_a_scope"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def scopes(self) -> list[scopes.Scope]:
+        granted = scopes.parse(self.scope)
+        return [scope for scope in scopes.SCOPES if scope in granted]
+
+    @property
+    def lifetime(self) -> timedelta:
+        return timedelta(minutes=self.lifetime_minutes)
+
+
+class TokenExchange(models.Model):
+    """For which identity a token was issued by an exchange.
+
+    ``replay_key``: a digest of issuer and ``jti`` of the exchanged JWT, so the database refuses the same one a second
+    time. Null if the JWT had none.
+    """
+
+    token = models.OneToOneField(Token, on_delete=models.CASCADE, primary_key=True, related_name="exchange")
+    rule = models.ForeignKey(TrustRule, on_delete=models.SET_NULL, null=True, related_name="exchanges")
+    issuer = models.CharField(max_length=200)
+    replay_key = models.CharField(max_length=64, null=True, unique=True, editable=False)
+
+    objects: ClassVar[models.Manager["TokenExchange"]]
+
+    def __str__(self) -> str:
+        return str(self.token_id)
+
+
+class TrustRefusals(models.Model):
+    """Refused exchanges of one rule for one reason that have no entry in the activity log yet: one entry a minute."""
+
+    rule = models.ForeignKey(TrustRule, on_delete=models.CASCADE, related_name="refusals")
+    reason = models.CharField(max_length=40)
+    count = models.PositiveIntegerField(default=0)
+    logged_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[models.Manager["TrustRefusals"]]
+
+    class Meta:
+        verbose_name_plural = "trust refusals"
+        constraints = [models.UniqueConstraint(fields=["rule", "reason"], name="trustrefusals_once")]
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.count})"
 
 
 # Django finds the models of an app here.

@@ -30,7 +30,7 @@ from core.db.expressions import LastQuarterFrom, Unindexed
 from tokens.policy import rules
 
 if TYPE_CHECKING:
-    from tokens.models import Token
+    from tokens.models import Token, TrustRule  # noqa: F401  (in the class's base)
 
 # A new token can be shown for this long.
 PENDING_LAPSES_AFTER = timedelta(minutes=10)
@@ -200,6 +200,10 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     def not_replaced(self) -> Self:
         return self.filter(replaced_at__isnull=True)
 
+    def not_exchanged(self) -> Self:
+        """Without those that CI jobs got by an exchange, which have a limit of their own (`tokens/trust`)."""
+        return self.filter(exchange__isnull=True)
+
     def pending(self) -> Self:
         return self.live().filter(revealed_at__isnull=True, waits_until__isnull=True)
 
@@ -288,6 +292,21 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 
     def _with_owner(self) -> Self:
         return self.prefetch_related(Prefetch("owner", User.objects.with_second_factors()))
+
+
+class TrustRuleQuerySet(OrganizationRowsQuerySet["TrustRule"]):
+    def manageable_by(self, user: User) -> Self:
+        """Those of the organization for people who manage it, all for operators, none for everyone else."""
+        if not (user.is_superuser or user.may(Ability.MANAGE_ORGANIZATION)):
+            return self.none()
+        return self.in_organization(user)
+
+    def for_table(self) -> Self:
+        return self.select_related("account")
+
+    def trusting(self, issuer: str) -> Self:
+        """Those that are switched on, for an exchange."""
+        return self.filter(issuer=issuer, is_enabled=True).select_related("account", "organization")
 
 
 def _name_pipelines(limited: list["Token"], reader: User) -> None:

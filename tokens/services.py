@@ -1,7 +1,7 @@
 """Creating a token, showing it once and ending it. Pages, API, Django admin and commands call these functions."""
 
 import uuid
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -36,7 +36,7 @@ from tokens.descriptions import clean_description
 from tokens.keys.ring import signing_lock
 from tokens.lifetimes import check_expiry, check_start, longest_lifetime, now_in_seconds
 from tokens.mails import EarlyEndMails, tell_created
-from tokens.models import Token
+from tokens.models import Token, TokenExchange, TrustRule
 from tokens.names import clean_name, name_key, numbered
 from tokens.pipeline_choice import check_choice, limit_token
 from tokens.policy.rules import scopes_not_allowed
@@ -421,6 +421,56 @@ def issue_and_reveal_token(
             raise ValidationError({"expires_at": gettext("The token would expire before it can be shown.")}) from None
 
 
+@sensitive_variables()
+def issue_exchanged_token(
+    *,
+    rule: TrustRule,
+    name: str,
+    chosen: list[scopes.Scope],
+    replay_key: str | None,
+    claims: Mapping[str, Any],
+    request: HttpRequest | None = None,
+) -> tuple[Token, str]:
+    """Creates and reveals a token of the rule's service account, for `tokens.trust.exchange`.
+
+    It needs no proof: the person who made the rule gave one. ``claims``: what decided, for the log. Call it with the
+    policy locked, and after the rule was checked under that lock. Raises ``IntegrityError`` for a ``replay_key`` that
+    was used before.
+    """
+    account, created_at = rule.account, now_in_seconds()
+    name = free_name_like(owner=account, name=name)
+    _free_name_of_ended_token(account, name_key(name))
+    with signing_lock(), transaction.atomic():
+        token = Token(
+            owner=account,
+            organization=rule.organization,
+            name=name,
+            live_name_key=name_key(name),
+            scope=scopes.as_string(chosen),
+            is_limited=rule.pipeline_ids is not None,
+            created_at=created_at,
+            expires_at=created_at + min(rule.lifetime, longest_lifetime(rule.organization, account)),
+            revealed_at=timezone.now(),
+        )
+        signed_jwt, token.signing_key_id = jwt.encode(token)
+        token.save(force_insert=True)
+        TokenExchange.objects.create(token=token, rule=rule, issuer=rule.issuer, replay_key=replay_key)
+        ids = None if rule.pipeline_ids is None else [uuid.UUID(text) for text in rule.pipeline_ids]
+        record(
+            actor=account,
+            action=Action.TOKEN_EXCHANGED,
+            target=token,
+            request=request,
+            rule=rule.name,
+            issuer=rule.issuer,
+            claims=claims,
+            scope=token.scope,
+            expires_at=token.expires_at.isoformat(),
+            **_limited(token, account, ids),
+        )
+    return token, signed_jwt
+
+
 def revoke_token(*, actor: User, token: Token, reason: str = "", request: HttpRequest | None = None) -> Token:
     """Ends a token permanently. Every request that starts after this has returned is refused.
 
@@ -568,9 +618,10 @@ def locked_policy(owner: User) -> Organization:
 
 
 def _check_number(owner: User, policy: Organization) -> None:
-    """Replaced tokens don't count: each lives for at most a few more days (`tokens.replacement`)."""
+    """Replaced tokens don't count: each lives for at most a few more days (`tokens.replacement`). Neither do those of
+    exchanges, which live for at most an hour."""
     limit = policy.max_live_tokens
-    if Token.objects.owned_by(owner).live().not_replaced().count() >= limit:
+    if Token.objects.owned_by(owner).live().not_replaced().not_exchanged().count() >= limit:
         if owner.is_service_account:
             raise DomainError(
                 gettext("This service account has %(count)s live tokens, which is the limit. Expire one of them first.")

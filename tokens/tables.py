@@ -17,12 +17,13 @@ from accounts.states import ACCOUNT_BADGES, USER_BADGES
 from accounts.tables import page_of
 from core.badges import Badge
 from core.pages.addresses import address_of
+from core.pages.line_breaks import breakable
 from core.pages.tables import BadgeColumn, MomentColumn, PersonColumn, PortalTable
 from core.pages.templatetags.portal import actor, badge, moment, relative
 from core.text import Text, counted, first_of, grouped
 from tokens.access_review import LISTED
 from tokens.allowed_operations import OperationCounter
-from tokens.models import LISTED_PIPELINES, Token
+from tokens.models import LISTED_PIPELINES, Token, TrustRule
 from tokens.querysets import TokenQuerySet
 from tokens.states import ENDED, TokenState
 from tokens.unused_rights import UnusedRights
@@ -430,3 +431,44 @@ def _caveats(found: UnusedRights) -> SafeString | str:
     if found.pipelines and not found.knows_all_pipelines:
         caveats.append(gettext("It also read, and the log does not say which pipelines."))
     return format_html('<span class="hint below">{}</span>', " ".join(caveats)) if caveats else ""
+
+
+TRUST_BADGES = {
+    True: Badge("●", pgettext_lazy("state of a trust rule", "On"), "good"),
+    False: Badge("‖", pgettext_lazy("state of a trust rule", "Off"), "neutral"),
+}
+
+
+class TrustRuleTable(PortalTable):
+    only_wide = ("issuer",)
+    first_line = ("is_enabled",)
+    second_line: ClassVar[dict[str, Text]] = {"claims": "", "account": ""}
+
+    name = Column(verbose_name=gettext_lazy("Trust rule"), orderable=False)
+    issuer = Column(verbose_name=gettext_lazy("Issuer"), orderable=False)
+    claims = Column(verbose_name=gettext_lazy("Claims"), orderable=False)
+    account = Column(verbose_name=gettext_lazy("Service account"), orderable=False)
+    is_enabled = BadgeColumn(verbose_name=gettext_lazy("State"), orderable=False)
+
+    class Meta:
+        attrs = {"id": "trust-rules", "aria-label": gettext_lazy("Trust rules")}
+        empty_text = gettext_lazy("No trust rules yet. A trust rule lets CI jobs get short tokens without a secret.")
+
+    def row_attributes(self, record: TrustRule) -> dict[str, Any]:
+        return {"data-trust-rule": record.pk}
+
+    def render_name(self, record: TrustRule) -> SafeString:
+        return format_html('<a href="{}">{}</a>', address_of("tokens:organization_trust_edit", record.pk), record)
+
+    def render_issuer(self, value: str) -> SafeString:
+        return format_html("<code>{}</code>", breakable(value))
+
+    def render_claims(self, record: TrustRule) -> SafeString:
+        claims = ((breakable(f"{claim} = {pattern}"),) for claim, pattern in record.claims.items())
+        return format_html_join(format_html("<br>"), "<code>{}</code>", claims)
+
+    def render_account(self, record: TrustRule) -> str:
+        return record.account.name
+
+    def render_is_enabled(self, record: TrustRule, column: BadgeColumn) -> SafeString:
+        return column.render(TRUST_BADGES[record.is_enabled])

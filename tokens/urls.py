@@ -1,6 +1,6 @@
 from django.urls import path
 
-from tokens.views import leaks, policy
+from tokens.views import leaks, policy, trust
 from tokens.views.access_review import AccessReviewExportView, AccessReviewView
 from tokens.views.approvals import (
     ApprovalDetailView,
@@ -64,6 +64,11 @@ urlpatterns = [
     path("organization/approvals/<id:pk>/reject/", RejectView.as_view(), name="approval_reject"),
     path("organization/policy/", policy.PolicyView.as_view(), name="organization_policy"),
     path("organization/policy/save/", policy.PolicySaveView.as_view(), name="organization_policy_save"),
+    path("organization/trust/", trust.TrustListView.as_view(), name="organization_trust"),
+    path("organization/trust/new/", trust.TrustAddView.as_view(), name="organization_trust_add"),
+    path("organization/trust/try/", trust.TrustTryView.as_view(), name="organization_trust_try"),
+    path("organization/trust/<id:pk>/", trust.TrustEditView.as_view(), name="organization_trust_edit"),
+    path("organization/trust/<id:pk>/delete/", trust.TrustDeleteView.as_view(), name="organization_trust_delete"),
     path("tokens/lookup/", leaks.TokenLookupView.as_view(), name="token_lookup"),
     path("secret-scanning/", leaks.SecretScanningView.as_view(), name="secret_scanning"),
     path(".well-known/jwks.json", jwks, name="jwks"),

@@ -40,6 +40,7 @@ NOT_WALKED = {
     "/login/single-sign-on/": "a step of signing in",
     "/login/single-sign-on/organization/": "a step of signing in",
     "/login/single-sign-on/again/": "a step of signing in",
+    "/organization/trust/try/": "nothing is saved, and what is pasted is never kept",
     "/organization/single-sign-on/try/": "nothing is saved, and a provider must be set up",
     "/login/again/": "a step of signing in",
     "/profile/tokens/name/": "part of the form for a new token, without a button of its own",

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('auditlog', '0019_erased_blocks'),
+        ("auditlog", "0019_erased_blocks"),
     ]
 
     operations = [

@@ -26,7 +26,11 @@ from pipelines.access import ItemRole
 from pipelines.models import Pipeline, Step
 from pipelines.services import lock_pipeline, set_access_rule, start_run
 from tokens.lifetimes import now_in_seconds
+from tokens.models import TrustRule
+from tokens.names import name_key
 from tokens.services import issue_token, reveal_token
+from tokens.trust.forms import audience_for
+from tokens.trust.issuers import GITHUB
 
 _SIGNS = string.ascii_letters + string.digits
 
@@ -230,7 +234,7 @@ def _create_demo(echo_port: int) -> dict[str, str]:
 
 
 def _create_service_accounts(people: dict[str, User]) -> None:
-    """One with two tokens, and one that nobody active is responsible for."""
+    """One with two tokens and a trust rule, and one that nobody active is responsible for."""
     deploy = create_service_account(
         actor=people["admin"],
         name="CI deploy",
@@ -247,6 +251,16 @@ def _create_service_accounts(people: dict[str, User]) -> None:
             expires_at=now_in_seconds() + timedelta(days=60),
         )
         reveal_token(actor=people["user"], token=token)
+    TrustRule.objects.create(
+        organization=deploy.own_organization,
+        account=deploy,
+        name="Shop on GitHub",
+        name_key=name_key("Shop on GitHub"),
+        issuer=GITHUB,
+        audience=audience_for(deploy.own_organization),
+        claims={"repository": "acme/shop", "ref": "refs/heads/main"},
+        scope=scopes.as_string([scopes.PIPELINE]),
+    )
     left = User.objects.get(email="left@demo.example")
     backup = create_service_account(
         actor=people["admin"], name="Nightly backup", responsible=[people["admin"]], description="Reads the logs."

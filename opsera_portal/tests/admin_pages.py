@@ -23,8 +23,8 @@ from core.models import OutgoingMail
 from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
 from tokens.approval.models import ApprovalRequest
-from tokens.models import Token
-from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer
+from tokens.models import Token, TrustRule
+from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, TrustRuleFactory, bearer
 
 MODELS = {
     "organization": Organization,
@@ -36,6 +36,7 @@ MODELS = {
     "delivery": WebhookDelivery,
     "token": Token,
     "approval": ApprovalRequest,
+    "trust_rule": TrustRule,
     "token_use": TokenUse,
     "activity": Activity,
     "pipeline": Pipeline,
@@ -62,12 +63,12 @@ def rows_of(person, name):
     group = GroupFactory(organization=person.organization, name=f"{name} group")
     group.members.add(person)
     webhook = WebhookFactory(organization=person.organization, description=f"{name} webhook")
+    account = ServiceAccountFactory(organization=person.organization, name=f"{name} account", responsible=[person])
     return {
         "organization": person.organization,
         "user": person,
-        "service_account": ServiceAccountFactory(
-            organization=person.organization, name=f"{name} account", responsible=[person]
-        ).service_account,
+        "service_account": account.service_account,
+        "trust_rule": TrustRuleFactory(account=account, name=f"{name} rule"),
         "group": group,
         "notification": Notification.objects.create(
             person=person, kind="first_use", once=str(token.pk), token_name=f"{name} told"

@@ -326,6 +326,8 @@ STATES = [
     State("Two-factor", "recovery codes", (TWO_FACTOR,), recovery_codes),
     State("Two-factor", "recovery codes, opened again", (TWO_FACTOR,), at("/profile/security/recovery-codes/")),
     # Organization
+    State("Organization", "trust rules", ("admin",), at("/organization/trust/")),
+    State("Organization", "add a trust rule", ("admin",), at("/organization/trust/new/?preset=github")),
     State("Organization", "webhooks", ("admin",), at("/organization/webhooks/")),
     State("Organization", "webhook", ("admin",), below("/organization/webhooks/", "Echo")),
     State("Organization", "add a webhook", ("admin",), at("/organization/webhooks/new/")),

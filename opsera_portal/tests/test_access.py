@@ -40,7 +40,7 @@ from core.api.scopes import SCOPES as SCOPES_OF_TOKENS
 from opsera_portal.tests.worlds import check_row, created_once
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
-from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer
+from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, TrustRuleFactory, bearer
 
 # ok: 200 or 204. gone: 404, as if it did not exist. no: 403. in: redirected to sign in. home: redirected
 # to the overview. admin: redirected to Django admin. to: redirected after the action. post: only
@@ -126,6 +126,14 @@ GET  /organization/http-steps/ ok    ok    ok    ok    ok    ok    ok    ok    a
 GET  /organization/policy/ no    no    no    no    ok    ok    ok    ok    admin in
 POST /organization/policy/ no    no    no    no    bad   no    no    bad   admin in
 POST /organization/policy/save/ no    no    no    no    bad   no    no    bad   admin in
+GET  /organization/trust/ no no no no ok no no ok admin in
+GET  /organization/trust/new/ no no no no ok no no ok admin in
+POST /organization/trust/new/ no no no no bad no no bad admin in
+POST /organization/trust/try/ no no no no bad no no bad admin in
+GET  /organization/trust/{trust_rule}/ no no no no ok no no gone admin in
+POST /organization/trust/{trust_rule}/ no no no no bad no no gone admin in
+GET  /organization/trust/{trust_rule}/delete/ no no no no ok no no gone admin in
+POST /organization/trust/{trust_rule}/delete/ no no no no to no no gone admin in
 GET  /organization/webhooks/ no no no no ok no no ok admin in
 GET  /organization/webhooks/new/ no no no no ok no no ok admin in
 POST /organization/webhooks/new/ no no no no bad no no bad admin in
@@ -318,6 +326,12 @@ POST /service-accounts/{account}/activate no no no no session no no no no who?
 POST /service-accounts/{account}/deactivate no no no no ok no no no no who?
 GET  /service-accounts/{account}/tokens ok    no    no    no    ok    no    no    no    no    who?
 POST /service-accounts/{account}/tokens session no no no session no no no no who?
+POST /token-exchange bad bad bad bad bad bad bad bad bad bad
+GET  /trust-rules no no no no ok no no ok no who?
+POST /trust-rules no no no no session no no bad-in-session no who?
+GET  /trust-rules/{trust_rule} no no no no ok no no no no who?
+PATCH /trust-rules/{trust_rule} no no no no session no no no no who?
+DELETE /trust-rules/{trust_rule} no no no no session no no no no who?
 GET  /webhooks no no no no ok no no ok no who?
 POST /webhooks no no no no session no no session no who?
 GET  /webhooks/{webhook} no no no no ok no no no no who?
@@ -440,6 +454,12 @@ PATCH /users/{user} ok    no    no    no    no    no
 POST /users/{invited}/invitation no no no no no    no
 POST /users/{user}/erase no no no no no    no
 POST /users/{user}/two-factor/reset no no no no no    no
+POST /token-exchange bad bad bad bad bad bad
+GET  /trust-rules ok    ok    no    no    no    no
+POST /trust-rules no    no    no    no    no    no
+GET  /trust-rules/{trust_rule} ok    ok    no    no    no    no
+PATCH /trust-rules/{trust_rule} no    no    no    no    no    no
+DELETE /trust-rules/{trust_rule} no    no    no    no    no    no
 GET  /webhooks ok    ok    no    no    no    no
 POST /webhooks no    no    no    no    no    no
 GET  /webhooks/{webhook} ok    ok    no    no    no    no
@@ -588,6 +608,7 @@ def world(django_db_setup, django_db_blocker):
 def things_of(owner, pipeline):
     token, webhook = TokenFactory(owner=owner), WebhookFactory(organization=owner.organization)
     approval = ApprovalRequestFactory(token__owner=owner)
+    account = ServiceAccountFactory(organization=owner.organization, responsible=[owner])
     return {
         "token": token,
         "approval": approval,
@@ -601,7 +622,8 @@ def things_of(owner, pipeline):
         "invited": UserFactory(organization=owner.organization, joined_at=None),
         "passkey": add_passkey(owner),
         "group": GroupFactory(organization=owner.organization),
-        "account": ServiceAccountFactory(organization=owner.organization, responsible=[owner]),
+        "account": account,
+        "trust_rule": TrustRuleFactory(account=account),
         "webhook": webhook,
         "event": delivered(webhook),
         "notification": Notification.objects.create(person=owner, kind="first_use", once=str(token.pk)),
@@ -688,6 +710,15 @@ def body_for(path, things, method=""):
         "/service-accounts/{account}": {"description": "written by the table"},
         "/service-accounts/{account}/tokens": {"name": "made by the table", "scopes": ["api"]},
         "/me/notifications/read": {"ids": [str(things["notification"].public_id)]},
+        "/trust-rules": {
+            "name": "made by the table",
+            "issuer": "https://id.example.com",
+            "audience": "https://portal.example.com/acme",
+            "claims": [{"claim": "sub", "value": "build"}],
+            "service_account_id": str(things["account"].pk),
+            "scopes": ["pipeline"],
+        },
+        "/trust-rules/{trust_rule}": {"lifetime_minutes": 5},
         "/webhooks": {"url": "https://hooks.example.com/", "events": ["leaked"]},
         "/webhooks/{webhook}": {"description": "written by the table"},
         "/webhooks/{webhook}/send-again": {"event_id": str(things["event"].event_id)},
@@ -879,6 +910,7 @@ def with_an_id(path):
         "/approvals": "{approval}",
         "/groups": "{group}",
         "/service-accounts": "{account}",
+        "/trust-rules": "{trust_rule}",
         "/webhooks": "{webhook}",
         "/pipelines": "{pipeline}",
         "/logs/user/tokens": "{use}",

@@ -54,6 +54,11 @@ notification add      no        no             no        no      in
 notification change   ok        ok             gone      no      in
 notification delete   no        no             no        no      in
 notification history  ok        ok             gone      no      in
+trust_rule list       ok        ok             ok        no      in
+trust_rule add        no        no             no        no      in
+trust_rule change     ok        ok             gone      no      in
+trust_rule delete     no        no             no        no      in
+trust_rule history    ok        ok             gone      no      in
 webhook list          ok        ok             ok        no      in
 webhook add           no        no             no        no      in
 webhook change        ok        ok             gone      no      in

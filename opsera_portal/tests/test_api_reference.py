@@ -42,7 +42,7 @@ def test_sections_are_in_the_order_that_newcomers_need(schema):
 
     assert names == [
         *("me", "tokens", "approvals", "pipelines", "logs", "organization", "users", "groups"),
-        *("service-accounts", "webhooks"),
+        *("service-accounts", "token-exchange", "trust-rules", "webhooks"),
     ]
 
 

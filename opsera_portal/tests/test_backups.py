@@ -228,6 +228,9 @@ KEPT = {
     "mfa_authenticator",  # seeds are encrypted, recovery codes are hashes, and passkeys are public keys
     "core_ratecount",
     "core_submission",
+    "tokens_tokenexchange",  # ids, issuers and digests of exchanged identities
+    "tokens_trustrefusals",
+    "tokens_trustrule",
     "pipelines_accessrule",
     "pipelines_pipeline",
     "pipelines_pipeline_notified_people",

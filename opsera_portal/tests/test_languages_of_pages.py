@@ -15,7 +15,7 @@ from opsera_portal.tests.test_translations import NAMES, WORDS, texts_in
 from opsera_portal.tests.worlds import created_once, undone
 from pipelines.models import Pipeline, Run, Step
 from tokens.approval.models import ApprovalRequest
-from tokens.models import Token
+from tokens.models import Token, TrustRule
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
@@ -84,6 +84,7 @@ def in_a_made_up_language(monkeypatch, world):
         sql("UPDATE auditlog_tokenuse SET token_name = '7', user_agent = '7', account = '7'")
         sql("UPDATE auditlog_activity SET token_name = '7', target_name = '7', account = '7'")
         Run.objects.update(pipeline_name="7")
+        TrustRule.objects.update(name="7", claims={"7": "7"})
         Webhook.objects.update(description="7")
         ApprovalRequest.objects.update(reason="7")
         User.objects.update(language=MADE_UP)

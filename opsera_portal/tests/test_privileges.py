@@ -52,6 +52,9 @@ ROUTES = {
     "PATCH /organization/policy": Privilege.CHANGE_POLICY,
     "PATCH /organization/single-sign-on": Privilege.CHANGE_SINGLE_SIGN_ON,
     "DELETE /organization/single-sign-on": Privilege.REMOVE_SINGLE_SIGN_ON,
+    "POST /trust-rules": Privilege.CHANGE_TRUST_RULES,
+    "PATCH /trust-rules/{id}": Privilege.CHANGE_TRUST_RULES,
+    "DELETE /trust-rules/{id}": Privilege.CHANGE_TRUST_RULES,
     "POST /webhooks": Privilege.CHANGE_WEBHOOKS,
     "PATCH /webhooks/{id}": Privilege.CHANGE_WEBHOOKS,
     "DELETE /webhooks/{id}": Privilege.CHANGE_WEBHOOKS,
@@ -78,6 +81,12 @@ SINGLE_SIGN_ON = "/organization/single-sign-on/"
 WEBHOOK = "/organization/webhooks/{webhook}/"
 APPROVAL = "/organization/approvals/{approval}/"
 PAGES_THAT_ASK = {
+    "GET /organization/trust/new/": (Privilege.CHANGE_TRUST_RULES, "."),
+    "POST /organization/trust/new/": (Privilege.CHANGE_TRUST_RULES, "."),
+    "GET /organization/trust/{trust_rule}/": (Privilege.CHANGE_TRUST_RULES, "."),
+    "POST /organization/trust/{trust_rule}/": (Privilege.CHANGE_TRUST_RULES, "."),
+    "GET /organization/trust/{trust_rule}/delete/": (Privilege.CHANGE_TRUST_RULES, "."),
+    "POST /organization/trust/{trust_rule}/delete/": (Privilege.CHANGE_TRUST_RULES, "."),
     "GET /organization/webhooks/new/": (Privilege.CHANGE_WEBHOOKS, "."),
     "POST /organization/webhooks/new/": (Privilege.CHANGE_WEBHOOKS, "."),
     f"GET {WEBHOOK}edit/": (Privilege.CHANGE_WEBHOOKS, "."),
@@ -148,8 +157,19 @@ IN_ADMIN = {
 
 INACTIVE = "inactive@acme.example"
 
+TRUST_RULE = {
+    "name": "Shop",
+    "issuer": "https://id.example.com",
+    "audience": "https://portal.example.com/acme",
+    "claims": "sub = build",
+    "account": "{account}",
+    "scopes": ["pipeline"],
+    "lifetime_minutes": "15",
+}
 # Valid forms of pages. All other pages get an empty form.
 FORMS = {
+    "/organization/trust/new/": TRUST_RULE,
+    "/organization/trust/{trust_rule}/": TRUST_RULE,
     "/organization/webhooks/new/": {"url": "https://hooks.example.com/", "events": ["leaked"]},
     "/organization/webhooks/{webhook}/edit/": {"url": "https://hooks.example.com/", "events": ["leaked"]},
     "/organization/users/invite/": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
@@ -342,6 +362,7 @@ def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     for kind in ("session", "user", "token", "webhook", "approval"):
         address = address.replace(f"/{kind}s/{{id}}", f"/{kind}s/{{{kind}}}")
     address = address.replace("/service-accounts/{id}", "/service-accounts/{account}")
+    address = address.replace("/trust-rules/{id}", "/trust-rules/{trust_rule}")
     things = things_for(address)
     api.force_login(ada)
     before = snapshot()
@@ -500,6 +521,8 @@ def form_for(address, organization):
 def ask(client, page, things, organization, headers=None):
     method, address = page.split(" ")
     form = form_for(address, organization) if method == "POST" else {}
+    if "account" in form:
+        form = form | {"account": fill(form["account"], things)}
     return getattr(client, method.lower())(fill(address, things), form, headers=headers)
 
 
@@ -558,7 +581,7 @@ def test_page_is_allowed_with_a_fresh_proof(client, ada, things_for, organizatio
     client.force_login(ada)
     before = snapshot()
 
-    client.post(fill(address, things), form_for(address, organization))
+    ask(client, page, things, organization)
 
     assert snapshot() != before
 

@@ -121,7 +121,10 @@ def test_operation_for_every_token_requires_no_scope():
 
 
 def test_only_report_of_a_found_token_requires_no_credentials():
-    assert [route.path for route in routes() if route.operation.is_public] == ["/api/v1/tokens/report"]
+    assert [route.path for route in routes() if route.operation.is_public] == [
+        "/api/v1/token-exchange",
+        "/api/v1/tokens/report",
+    ]
 
 
 def test_no_token_can_create_a_token():

@@ -54,6 +54,7 @@ NOT_INVENTED = ("cursor", "after", "date_to", "before_at", "group", "pipeline")
 # don't exist, or breaks a rule about several fields: one kind of step needs a URL and the other must not have one, the
 # organization limits the lifetime of tokens, and a pasted text can contain several tokens. A time zone must exist, a
 # network be one, and a webhook needs a URL that can be called.
+# A trust rule has further rules for its claims, and a subject token must be genuine.
 JUDGED_BEYOND_THE_SCHEMA = [
     "PATCH /api/v1/groups/{id}",
     "PATCH /api/v1/me/preferences",
@@ -61,14 +62,17 @@ JUDGED_BEYOND_THE_SCHEMA = [
     "PATCH /api/v1/organization/single-sign-on",
     "PATCH /api/v1/pipelines/{id}",
     "PATCH /api/v1/tokens/{id}",
+    "PATCH /api/v1/trust-rules/{id}",
     "PATCH /api/v1/webhooks/{id}",
     "POST /api/v1/groups",
     "POST /api/v1/organization/policy/preview",
     "POST /api/v1/pipelines",
     "POST /api/v1/pipelines/{id}/transfer",
     "POST /api/v1/service-accounts",
+    "POST /api/v1/token-exchange",
     "POST /api/v1/tokens",
     "POST /api/v1/tokens/lookup",
+    "POST /api/v1/trust-rules",
     "POST /api/v1/users",
     "POST /api/v1/webhooks",
     "PUT /api/v1/pipelines/{id}/access-rules",

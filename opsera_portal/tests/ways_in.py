@@ -20,7 +20,7 @@ from accounts.models import POLICY_FIELDS, Organization, OrganizationProvider, U
 from accounts.security import reauthentication
 from accounts.services.single_sign_on import PROVIDER_FIELDS
 from auditlog.models import Activity
-from tokens.models import Token
+from tokens.models import Token, TrustRule
 
 # Writing these columns gives access to a person, or changes what access requires.
 COLUMNS = {
@@ -28,6 +28,7 @@ COLUMNS = {
     "accounts_organization": {"slug", *POLICY_FIELDS},
     "accounts_organizationprovider": {*PROVIDER_FIELDS, "sealed_secret", "connection"},
     "tokens_token": {"approved_at"},
+    "tokens_trustrule": {field.attname for field in TrustRule._meta.concrete_fields},
 }
 INSERTS = {*COLUMNS, "mfa_authenticator", "socialaccount_socialaccount"}
 DELETES = {"mfa_authenticator", "socialaccount_socialaccount", "accounts_organizationprovider"}
@@ -42,6 +43,8 @@ OWN_PROOF = {
     ("accounts.signin.single_sign_on.links", "connect"),
     ("accounts.signin.single_sign_on.people", "take_in"),
     ("tokens.replacement", "rotate_token"),
+    # The JWT of a CI job, by a rule that a person made with a fresh proof.
+    ("tokens.services", "issue_exchanged_token"),
     # Django hashes a password again when its owner signs in with it.
     ("django.contrib.auth.base_user", "setter"),
 }
@@ -139,6 +142,7 @@ def snapshot():
         "addresses": set(EmailAddress.objects.values_list("pk", flat=True)),
         "links": set(SocialAccount.objects.values_list("pk", flat=True)),
         "tokens": set(Token.objects.values_list("pk", flat=True)),
+        "trust_rules": list(TrustRule.objects.order_by("pk").values()),
         "webhooks": list(Webhook.objects.order_by("pk").values()),
         "approved": set(Token.objects.filter(approved_at__isnull=False).values_list("pk", flat=True)),
         "invitations": Activity.objects.filter(action="user.invited").count(),

@@ -1,9 +1,11 @@
 from django.urls import path
 
 from tokens.api.approval_views import ApprovalViewSet
+from tokens.api.exchange_views import TokenExchangeViewSet
 from tokens.api.leak_views import TokenLookupViewSet, TokenReportViewSet
 from tokens.api.policy_views import PolicyViewSet
 from tokens.api.service_accounts import ServiceAccountTokenViewSet
+from tokens.api.trust_views import TrustRuleViewSet
 from tokens.api.views import (
     AccessReviewViewSet,
     CurrentTokenViewSet,
@@ -18,6 +20,13 @@ from tokens.api.views import (
 
 app_name = "tokens_api"
 urlpatterns = [
+    path("token-exchange", TokenExchangeViewSet.as_view({"post": "exchange"}), name="token_exchange"),
+    path("trust-rules", TrustRuleViewSet.as_view({"get": "list", "post": "create"}), name="trust_rule_list"),
+    path(
+        "trust-rules/<id:pk>",
+        TrustRuleViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        name="trust_rule_detail",
+    ),
     path("me", MeViewSet.as_view({"get": "retrieve"}), name="me"),
     path("me/usage", MeViewSet.as_view({"get": "usage"}), name="me_usage"),
     path("tokens", TokenViewSet.as_view({"get": "list", "post": "create"}), name="token_list"),

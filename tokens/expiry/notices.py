@@ -48,15 +48,15 @@ class Notice(NamedTuple):
 
 
 def applies(notice: int, *, at: datetime) -> Q:
-    """The tokens for which this notice is the latest one that applies, sent or not. None for replaced tokens
-    and those that are used up: their owner chose when they end. None for tokens that have not started.
+    """The tokens for which this notice is the latest one that applies, sent or not. None for replaced tokens,
+    those of exchanges and those that are used up, whose end is expected. None for tokens that have not started.
 
     Notices of the last week are sent only when pages say that the token expires soon: a token for 8 days gets no notice
     on its second day.
     """
     after, until = (at + timedelta(days=days) for days in _APPLIES[notice])
     is_longer_lived = Q(LastsLonger("created_at", "expires_at", days=notice))
-    was_in_use = Q(revealed_at__isnull=False, revoked_at__isnull=True, replaced_at__isnull=True)
+    was_in_use = Q(revealed_at__isnull=False, revoked_at__isnull=True, replaced_at__isnull=True, exchange__isnull=True)
     in_time = Q(expires_at__gt=after, expires_at__lte=until) & is_longer_lived & was_in_use & HAS_USES_LEFT
     in_time &= started(at)
     return in_time & expiring_soon(at) if ENDED < notice <= EXPIRES_SOON.days else in_time

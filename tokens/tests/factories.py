@@ -6,12 +6,13 @@ import factory
 from django.utils import timezone
 from factory.django import DjangoModelFactory
 
-from accounts.tests.factories import UserFactory
+from accounts.tests.factories import ServiceAccountFactory, UserFactory
 from tokens import jwt
 from tokens.approval.asking import LAPSES_AFTER
 from tokens.approval.models import ApprovalRequest
-from tokens.models import Token
+from tokens.models import Token, TrustRule
 from tokens.names import name_key
+from tokens.tests.issuers import AUDIENCE
 
 
 def now_in_seconds():
@@ -55,3 +56,17 @@ def bearer(token: Token) -> dict[str, str]:
     """The headers of a request with this token."""
     signed_jwt, _ = jwt.encode(token)
     return {"Authorization": f"Bearer {signed_jwt}"}
+
+
+class TrustRuleFactory(DjangoModelFactory):
+    class Meta:
+        model = TrustRule
+
+    account = factory.SubFactory(ServiceAccountFactory)
+    organization = factory.SelfAttribute("account.organization")
+    name = factory.Sequence(lambda n: f"rule {n}")
+    name_key = factory.LazyAttribute(lambda rule: name_key(rule.name))
+    issuer = "https://token.actions.githubusercontent.com"
+    audience = AUDIENCE
+    claims = factory.LazyFunction(lambda: {"repository": "acme/shop"})
+    scope = "api"
