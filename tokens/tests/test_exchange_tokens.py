@@ -159,7 +159,7 @@ def test_forged_and_wrong_subject_tokens_are_refused(api, issuer, rule):
     ):
         status, error, text = refusal(api, subject_token)
         assert (status, error, text) == (400, "invalid_request", expected)
-    # The stranger's keys were never asked for, and an unknown key id is looked up once a minute.
+    # An unknown key id is looked up once a minute.
     before = len(issuer.asked)
     refusal(api, issuer.sign(github(), kid="unknown"))
     assert len(issuer.asked) == before

@@ -52,7 +52,7 @@ def find_key(issuer: str, key_id: str | None) -> Key | None:
         if found is not None or not cache.add(f"{name}:again", 1, AGAIN_SECONDS):
             return found
     if FETCHES.take(issuer) is not None:
-        raise KeysUnavailable("The issuer was asked for its keys too often in a short time.")
+        raise KeysUnavailable("The portal requested the keys of the issuer too often in a short time.")
     keys = _fetch(issuer)
     cache.set(name, keys, KEPT_SECONDS)
     cache.add(f"{name}:again", 1, AGAIN_SECONDS)

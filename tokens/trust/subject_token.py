@@ -26,7 +26,7 @@ _MALFORMED = (AttributeError, KeyError, TypeError, ValueError, RecursionError, j
 
 
 class SubjectTokenRefused(Exception):
-    """``reason``: see `tokens.trust.reasons`."""
+    """``reason``: a key of ``TEXTS``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
