@@ -16,6 +16,7 @@ from accounts import mails as account_mails
 from accounts.models import Notification, Organization, User
 from accounts.notifications import mails as news_mails
 from accounts.tests.factories import ServiceAccountFactory, UserFactory
+from accounts.tests.factors import add_passkey
 from auditlog.actions import Action
 from auditlog.record import record
 from core.mail import kinds, messages
@@ -92,6 +93,7 @@ class Mails:
         self.without_password = UserFactory(organization=organization, name="Siri Single")
         self.without_password.set_unusable_password()
         self.without_password.save()
+        add_passkey(self.without_password)
         now = timezone.now()
         ended = {"revoked_at": now, "revoke_reason": "Not used for 7 days.", "revoked_by": administrator}
         self.token = TokenFactory(owner=owner, name="nightly build", expires_at=now + timedelta(days=5))

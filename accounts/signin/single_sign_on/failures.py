@@ -130,7 +130,7 @@ def moment(seconds: object) -> str:
 def _read_some(answer: requests.Response, *, until: float) -> None:
     """Reads the answer up to the limit; a longer one is no JSON then. Raises ``requests.Timeout`` after ``until``.
 
-    Each read returns what is there: the timeout of a socket begins anew with every byte.
+    Each read returns what is there: the timeout of a socket begins again with every byte.
     """
     content = b""
     try:
