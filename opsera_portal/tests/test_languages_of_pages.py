@@ -55,6 +55,7 @@ TRANSLATED = re.compile(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}")
 # Values of the database, ids, and what is the same in each language.
 VALUES = re.compile(
     r"[\w.+-]+@[\w.-]+|[0-9a-f]{8}-[0-9a-f-]{27}|https?://\S+|/[\w/{}<>:?=&.-]+|[\w-]+\.(?:example|json|md)|"
+    r"GitHub Actions|GitLab CI|Kubernetes|Terraform|"
     # The log of a run is stored in English.
     r"(?:Requested|Stopped|Cleared) by|"
     r"\b(?:GET|POST|PUT|PATCH|DELETE|HEAD)\b|[a-z]+(?:-[a-z0-9]+)+|Firefox\S*|Laptop|\d+\w*"
