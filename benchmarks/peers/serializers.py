@@ -82,7 +82,12 @@ TOKEN_SERIALIZER = TokenSerializer()
 def me(user: User, token: Token) -> dict[str, Any]:
     organization = token.organization
     return {
-        "user": {"id": str(user.pk), "email": user.email, "name": user.first_name},
+        "user": {
+            "id": str(user.pk),
+            "email": user.email,
+            "name": user.first_name,
+            "is_service_account": False,
+        },
         "site_role": "user",
         "organization": {"id": str(organization.pk), "name": organization.name, "account": organization.slug},
         "token": TOKEN_SERIALIZER.to_representation(token),
