@@ -206,9 +206,7 @@ def reuse_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> 
 @mail_kind(gettext_lazy("Token expired early"))
 def expired_mail(owner_id: str, token_ids: Sequence[str], count: int, reader_id: str = "") -> EmailMessage | None:
     """Tells an owner that someone else ended ``count`` of their tokens in one action. ``token_ids`` are the first."""
-    listed = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id))
-    tokens = list(listed.select_related("owner", "revoked_by").order_by("name", "pk"))
-    reader = reader_of(tokens[0].owner, reader_id) if tokens else None
+    tokens, reader = _ended_tokens(owner_id, token_ids, reader_id)
     if reader is None:
         return None
     owner = tokens[0].owner
@@ -227,9 +225,7 @@ def expired_mail(owner_id: str, token_ids: Sequence[str], count: int, reader_id:
 @mail_kind(gettext_lazy("Token expired unused"))
 def unused_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> EmailMessage | None:
     """Tells an owner which of their tokens the policy expired because they were unused."""
-    ended = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id))
-    tokens = list(ended.select_related("owner", "organization").order_by("name", "pk"))
-    reader = reader_of(tokens[0].owner, reader_id) if tokens else None
+    tokens, reader = _ended_tokens(owner_id, token_ids, reader_id)
     if reader is None:
         return None
     owner = tokens[0].owner
@@ -246,9 +242,7 @@ def unused_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") ->
 @mail_kind(gettext_lazy("Token of an orphaned service account expired"))
 def orphaned_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> EmailMessage | None:
     """Tells Administrators which tokens the policy expired because nobody active is responsible for them."""
-    ended = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id))
-    tokens = list(ended.select_related("owner", "organization").order_by("name", "pk"))
-    reader = reader_of(tokens[0].owner, reader_id) if tokens else None
+    tokens, reader = _ended_tokens(owner_id, token_ids, reader_id)
     if reader is None:
         return None
     owner = tokens[0].owner
@@ -260,6 +254,13 @@ def orphaned_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") 
     }
     subject = subject_about(owner, gettext("Tokens expired because nobody active is responsible"))
     return mail_from("tokens/mail/ended_orphaned.txt", context, subject=subject, to=reader.email)
+
+
+def _ended_tokens(owner_id: str, token_ids: Sequence[str], reader_id: str) -> tuple[list[Token], User | None]:
+    """Those of the tokens that were ended, by name, and who reads the mail about them; ``None`` if nobody does."""
+    ended = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id))
+    tokens = list(ended.select_related("owner", "organization", "revoked_by").order_by("name", "pk"))
+    return tokens, reader_of(tokens[0].owner, reader_id) if tokens else None
 
 
 def _report_subject(names: list[str]) -> str:
