@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
+from functools import cache
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -14,12 +15,21 @@ from werkzeug.wrappers import Response
 from accounts.tests.openid import Silent
 
 AUDIENCE = "https://portal.example.com/acme"
-_KEYS = {
-    "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
-    "ES256": ec.generate_private_key(ec.SECP256R1()),
-    "EdDSA": ed25519.Ed25519PrivateKey.generate(),
-}
-_KEYS["PS256"] = _KEYS["RS256"]
+
+
+@cache
+def key_of(algorithm):
+    """Made when a test asks for it, because all processes import this module."""
+    match algorithm:
+        case "ES256":
+            return ec.generate_private_key(ec.SECP256R1())
+        case "EdDSA":
+            return ed25519.Ed25519PrivateKey.generate()
+        case "RS256":
+            return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        case "PS256":
+            return key_of("RS256")
+    raise KeyError(algorithm)
 
 
 class Issuer:
@@ -43,12 +53,12 @@ class Issuer:
         claims = {"iss": self.issuer, "aud": AUDIENCE, "iat": now, "nbf": now, "exp": now + 300, **claims}
         claims = {name: value for name, value in {"jti": str(uuid.uuid4()), **claims}.items() if value is not None}
         headers = {"kid": kid or algorithm, **(headers or {})}
-        return jwt.encode(claims, key or _KEYS[algorithm], algorithm=algorithm, headers=headers)
+        return jwt.encode(claims, key or key_of(algorithm), algorithm=algorithm, headers=headers)
 
 
 def public_key(kid):
     algorithm = jwt.get_algorithm_by_name(kid)
-    return {**json.loads(algorithm.to_jwk(_KEYS[kid].public_key())), "kid": kid, "alg": kid, "use": "sig"}
+    return {**json.loads(algorithm.to_jwk(key_of(kid).public_key())), "kid": kid, "alg": kid, "use": "sig"}
 
 
 @contextmanager

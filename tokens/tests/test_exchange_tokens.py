@@ -19,7 +19,7 @@ from auditlog.models import Activity
 from pipelines.tests.factories import PipelineFactory
 from tokens.models import Token, TrustRefusals
 from tokens.tests.factories import TrustRuleFactory
-from tokens.tests.issuers import _KEYS, github, gitlab, running_issuer
+from tokens.tests.issuers import github, gitlab, key_of, running_issuer
 from tokens.trust import exchange, keys
 from tokens.trust.patterns import clean_patterns, is_pattern, matches
 
@@ -127,7 +127,7 @@ def test_job_of_gitlab_gets_a_token_with_each_accepted_algorithm(api, issuer, ac
 
 def test_forged_and_wrong_subject_tokens_are_refused(api, issuer, rule):
     now = int(time.time())
-    public = _KEYS["RS256"].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public = key_of("RS256").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     claims = jwt.decode(issuer.sign(github()), options={"verify_signature": False})
     none = jwt.encode(claims, None, algorithm="none", headers={"kid": "RS256"})
