@@ -1,5 +1,6 @@
 """Serializers of review campaigns, their items, and the answers."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import DateTimeField
@@ -18,6 +19,7 @@ from core.api.serializers import (
     WholeNumberField,
 )
 from tokens.api.serializers import OrganizationTokenSerializer
+from tokens.lifetimes import parse_start
 from tokens.review.models import (
     DEFAULT_DAYS,
     FEWEST_DAYS,
@@ -165,8 +167,13 @@ class TokenToConfirmSerializer(serializers.ModelSerializer[ReviewItem]):
 
 
 class PlanReviewBody(StrictSerializer):
-    starts_at = serializers.DateTimeField(
-        required=False, allow_null=True, default=None, help_text="At most two years ahead. Null: now."
+    starts_at = TextField(
+        max_length=40,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="ISO 8601 date and time (without a zone: UTC), or date (its first second, UTC). At most two years "
+        "ahead. Null: now.",
     )
     answer_days = WholeNumberField(
         required=False,
@@ -183,6 +190,9 @@ class PlanReviewBody(StrictSerializer):
         max_value=MOST_MONTHS,
         help_text="How many months after its start the next one starts. Null: never.",
     )
+
+    def validate_starts_at(self, value: str | None) -> datetime | None:
+        return parse_start(value or "", zone=UTC)
 
 
 class AnswerBody(StrictSerializer):

@@ -3,13 +3,13 @@
 from typing import Any, ClassVar
 
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 from django_tables2 import Column
 
+from core.api import scopes
 from core.pages.addresses import address_of
-from core.pages.line_breaks import breakable
 from core.pages.tables import BadgeColumn, MomentColumn, PersonColumn, PortalTable
 from core.pages.templatetags.portal import actor, exact, moment
 from core.text import Text
@@ -83,8 +83,9 @@ class ReviewItemTable(PortalTable):
     def render_owner_email(self, record: ReviewItem) -> SafeString:
         return format_html('{} <span class="hint below">{}</span>', record.owner_name, actor(record.owner_email))
 
-    def render_scope(self, record: ReviewItem) -> SafeString | str:
-        return breakable(record.scope)
+    def render_scope(self, record: ReviewItem) -> SafeString:
+        labels = ((scope.label,) for scope in scopes.SCOPES if scope in scopes.parse(record.scope))
+        return format_html_join(" ", '<span class="tag">{}</span>', labels)
 
     def render_state(self, record: ReviewItem, column: BadgeColumn) -> SafeString:
         state = column.render(record.badge)

@@ -210,7 +210,6 @@ def test_campaign_ends_early_when_nothing_waits(owner, administrator):
     assert (campaign.state, ReviewItem.objects.counts().confirmed) == (CampaignState.FINISHED, 1)
 
 
-@pytest.mark.once
 @pytest.mark.django_db(transaction=True)
 def test_confirmation_at_the_moment_of_the_end_is_decided_by_the_database(owner, administrator):
     TokenFactory(owner=owner)
@@ -276,6 +275,8 @@ def test_pages_ask_and_show_the_answers(client, owner, administrator):
     assert Token.objects.live().filter(pk=other.pk).exists()
     client.post(f"{MINE}expire/", {"id": str(other.pk), "note": "old", "sure": "1"})
     assert answers() == {"kept": "confirmed", "other": "expired"}
+    again = client.post(f"{MINE}confirm/", {"only": str(kept.pk)})
+    assert (again.status_code, "Nothing was changed" in again.text) == (400, True)
     for wrong in ("text", str(TokenFactory().pk)):
         assert client.post(f"{MINE}confirm/", {"id": wrong}).status_code == 404
 
@@ -304,6 +305,12 @@ def test_tokens_cannot_answer_and_bad_answers_are_refused(api, owner, administra
     assert api.post(address, body, content_type="application/json").json()["data"][0]["state"] == "confirmed"
     again = api.post(address, body, content_type="application/json")
     assert (again.status_code, again.json()["code"]) == (409, "already_answered")
+    api.force_login(administrator)
+    ReviewCampaign.objects.update(ended_at=timezone.now())
+    for given in ({"starts_at": "text"}, {"starts_at": 5}, {"answer_days": "14"}, {"repeat_months": 0}, {"more": 1}):
+        assert api.post(API, given, content_type="application/json").status_code == 400
+    for given, status in (({"starts_at": "2026-01-01"}, 400), ({}, 201), ({}, 409)):
+        assert api.post(API, given, content_type="application/json").status_code == status
 
 
 def test_service_refuses_a_request_with_a_token(owner, administrator, monkeypatch):

@@ -29,7 +29,7 @@ def test_owner_confirms_one_token_and_expires_another_and_the_administrator_sees
     page.goto("/organization/access-review/")
     page.locator("#to-review-campaigns").click()
     page.locator("#review-campaigns [data-state=open] a").first.click()
-    page.get_by_label("Answer").select_option("expired")
+    page.get_by_label("Answer", exact=True).select_option("expired")
     page.get_by_role("button", name="Filter").click()
     expect(page.locator(f"#review-items [data-token='{unneeded}']")).to_have_attribute("data-state", "expired")
     page.goto(page.url.partition("?")[0])

@@ -10,12 +10,12 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
-from django.views.generic import TemplateView, View
+from django.views.generic import TemplateView
 from django_tables2 import SingleTableMixin
 
 from accounts.models import User
 from core.api.paging import MAX_PAGE_SIZE
-from core.pages.forms import refusals_as_messages
+from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin, SectionMixin
 from core.text import grouped
 from tokens.allowed_operations import OperationCounter
@@ -52,10 +52,11 @@ class ToConfirmView(ToConfirmPageMixin, SingleTableMixin, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         campaign = ReviewCampaign.objects.open().filter(organization=self.person.organization_id).first()
-        return super().get_context_data(campaign=campaign, form=NoteForm(), **kwargs)
+        form = kwargs.pop("form", None) or NoteForm()
+        return super().get_context_data(campaign=campaign, form=form, **kwargs)
 
 
-class AnswerView(ToConfirmPageMixin, View):
+class AnswerView(ToConfirmView):
     """Base of the two answers: a POST with the ids of the tokens and an optional note. ``only``: the button of a row,
     which counts instead of the selected ones."""
 
@@ -65,11 +66,11 @@ class AnswerView(ToConfirmPageMixin, View):
         ids, form = self._ids(), NoteForm(request.POST)
         if not ids:
             messages.info(request, _("Nothing was changed. Select tokens first."))
-        elif not form.is_valid():
-            messages.error(request, " ".join(map(str, form.errors["note"])))
-        else:
-            return self.answer(ids, form.cleaned_data["note"])
-        return redirect("tokens:tokens_to_confirm")
+            return redirect("tokens:tokens_to_confirm")
+        if form.is_valid():
+            with refusals_in(form):
+                return self.answer(ids, form.cleaned_data["note"])
+        return self.render_to_response(self.get_context_data(form=form), status=400)
 
     def answer(self, ids: set[uuid.UUID], note: str) -> HttpResponseBase:
         raise NotImplementedError
@@ -91,9 +92,8 @@ class AnswerView(ToConfirmPageMixin, View):
 
 class ConfirmTokensView(AnswerView):
     def answer(self, ids: set[uuid.UUID], note: str) -> HttpResponseBase:
-        with refusals_as_messages(self.request):
-            confirmed = answering.confirm(actor=self.person, token_ids=ids, note=note, request=self.request)
-            messages.success(self.request, _confirmed(len(confirmed)))
+        confirmed = answering.confirm(actor=self.person, token_ids=ids, note=note, request=self.request)
+        messages.success(self.request, _confirmed(len(confirmed)))
         return redirect("tokens:tokens_to_confirm")
 
 
@@ -103,21 +103,20 @@ class ExpireUnneededView(AnswerView):
     def answer(self, ids: set[uuid.UUID], note: str) -> HttpResponseBase:
         if self.request.POST.get("sure") != "1":
             return self._ask(ids, note)
-        with refusals_as_messages(self.request):
-            expired = answering.expire(actor=self.person, token_ids=ids, note=note, request=self.request)
-            messages.success(self.request, _expired(len(expired)))
+        expired = answering.expire(actor=self.person, token_ids=ids, note=note, request=self.request)
+        messages.success(self.request, _expired(len(expired)))
         return redirect("tokens:tokens_to_confirm")
 
     def _ask(self, ids: set[uuid.UUID], note: str) -> HttpResponse:
         tokens = list(tokens_waiting_for(self.person).filter(pk__in=ids))
         question = ngettext("Expire %(count)s token?", "Expire %(count)s tokens?", len(tokens))
-        context = {
+        context: dict[str, Any] = {
             "question": question % {"count": grouped(len(tokens))},
             "table": TokensToExpireTable(tokens),
             "tokens": tokens,
             "form": NoteForm(initial={"note": note}),
         }
-        return render(self.request, "tokens/tokens_to_confirm_expire.html", self.get_context_data(**context))
+        return render(self.request, "tokens/tokens_to_confirm_expire.html", context)
 
 
 def _confirmed(count: int) -> str:
