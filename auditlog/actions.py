@@ -13,6 +13,7 @@ class ActionType(models.TextChoices):
     POLICY = "policy", _("Policy")
     PIPELINE = "pipeline", _("Pipeline")
     WEBHOOK = "webhook", _("Webhook")
+    REVIEW = "review", _("Review campaign")
 
 
 class Action(models.TextChoices):
@@ -47,6 +48,9 @@ class Action(models.TextChoices):
     TOKEN_ENDED_UNUSED = "token.ended_unused", _("Token expired unused")
     TOKEN_ENDED_ORPHANED = "token.ended_orphaned", _("Token of an orphaned service account expired")
     TOKEN_ENDED_BY_REUSE = "token.ended_by_reuse", _("Token expired after reuse")
+    TOKEN_CONFIRMED = "token.confirmed", _("Token confirmed in a review campaign")
+    TOKEN_ENDED_IN_REVIEW = "token.ended_in_review", _("Token expired in a review campaign")
+    TOKEN_ENDED_UNCONFIRMED = "token.ended_unconfirmed", _("Token expired unconfirmed")
     TOKEN_REPORTED = "token.reported", _("Token reported and expired")
     TOKEN_EXCHANGED = "token.exchanged", _("Token issued by an exchange")
     TOKEN_EXCHANGE_REFUSED = "token.exchange_refused", _("Token exchange refused")
@@ -95,6 +99,11 @@ class Action(models.TextChoices):
     WEBHOOK_PAUSED = "webhook.paused", _("Webhook paused")
     WEBHOOK_RESUMED = "webhook.resumed", _("Webhook resumed")
     WEBHOOK_DELETED = "webhook.deleted", _("Webhook deleted")
+    REVIEW_PLANNED = "review.planned", _("Review campaign planned")
+    REVIEW_STARTED = "review.started", _("Review campaign started")
+    REVIEW_REMINDED = "review.reminded", _("People warned in a review campaign")
+    REVIEW_FINISHED = "review.finished", _("Review campaign finished")
+    REVIEW_CANCELLED = "review.cancelled", _("Review campaign cancelled")
 
     @property
     def type(self) -> ActionType:

@@ -21,6 +21,7 @@ JWT = ".".join(
 SESSION = 7
 AGENT = "curl/8.5.0"
 ADDRESS = "203.0.113.17"
+DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 STARTED, FINISHED = "2026-11-30T14:05:02Z", "2026-11-30T14:05:09Z"
 
 Shape = dict[str, Any]
@@ -30,6 +31,9 @@ VALUES: dict[str, Any] = {
     "account": "example",
     "address": ADDRESS,
     "answer": '{"result": "ok"}',
+    "answer_days": 14,
+    "answered_at": STARTED,
+    "answered_by": EMAIL,
     "attempts": 3,
     "blocked_because": "",
     "body": '{"branch": "main"}',
@@ -49,6 +53,8 @@ VALUES: dict[str, Any] = {
     "decision_reason": "",
     "decided_by_email": "",
     "description": "Builds the main branch and tests it.",
+    "digest": DIGEST,
+    "due_at": "2026-12-14T08:00:00Z",
     "duration_ms": 18,
     "email": EMAIL,
     "expected_status": 200,
@@ -99,9 +105,13 @@ VALUES: dict[str, Any] = {
     "pipelineId": PIPELINE,
     "pipelines": [PIPELINE],
     "pipeline_name": "Build and test",
+    "planned_at": "2026-11-30T08:00:00Z",
+    "planned_by": EMAIL,
     "position": 1,
     "reason": "Found in a public repository",
     "refused": 0,
+    "reminded_at": None,
+    "repeat_months": 6,
     "request_id": "0190a1b2-0000-7000-8000-0000000000ff",
     "requested_at": "2026-11-30T14:05:00Z",
     "response_bytes": 74,
@@ -210,9 +220,40 @@ WEBHOOK_FIELDS = {
     "paused_at": None,
     "failing_since": None,
 }
+CAMPAIGN = "0190a1b2-0000-7000-8000-00000000000e"
+CAMPAIGN_FIELDS = {
+    "id": CAMPAIGN,
+    "state": "open",
+    "starts_at": "2026-11-30T08:00:00Z",
+    "started_at": "2026-11-30T08:00:00Z",
+    "ended_at": None,
+    "ended_by": None,
+    "digest": "",
+}
+RECORD = (
+    "token_id,token_name,owner_name,owner_email,scopes,expires_at,last_used_at,answer,answered_by,answered_at,note\r\n"
+    f"{TOKEN},Nightly build,{NAME},{EMAIL},pipeline,2026-12-31T09:30:00Z,2026-11-30T14:05:02Z,"
+    f"confirmed,{EMAIL},{STARTED},Still needed.\r\n"
+)
 OBJECTS: dict[str, dict[str, Any]] = {
     "AccessReview": TOKEN_FIELDS,
     "Approval": {"state": "waiting", "reason": "For the nightly export to the archive."},
+    "AnswerBodyRequest": {"ids": [TOKEN], "note": "Still needed for the nightly build."},
+    "ReviewCampaign": CAMPAIGN_FIELDS,
+    "ReviewCampaignDetail": CAMPAIGN_FIELDS,
+    "ReviewCheck": {"sealed": DIGEST, "matches": True},
+    "ReviewCounts": {
+        "total": 3,
+        "waiting": 1,
+        "confirmed": 1,
+        "expired": 1,
+        "lapsed": 0,
+        "ended": 0,
+        "unanswered": 0,
+    },
+    "ReviewItem": {"token_id": TOKEN, "token_name": "Nightly build", "state": "confirmed", "note": "Still needed."},
+    "PlanReviewBodyRequest": {"starts_at": ...},
+    "TokenToConfirm": {"campaign_id": CAMPAIGN},
     "ApproveTokenBodyRequest": {"reason": "Agreed in the weekly meeting."},
     "RejectTokenBodyRequest": {"reason": "Use a token with fewer scopes."},
     "AccessRule": {"id": ENTRY, "user_id": OTHER_PERSON, "user_email": OTHER_EMAIL, "role": "manager"},
@@ -436,6 +477,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "decision_reason": "Use a token with fewer scopes.",
     },
     "approval_withdraw": {"state": "withdrawn", "decided_at": STARTED, "decided_by": EMAIL},
+    "review_campaign_cancel": {"state": "cancelled", "ended_at": STARTED, "ended_by": EMAIL, "digest": DIGEST},
     "group_change": {"name": "Release team"},
     "group_create": {"name": "Release team"},
     "pipeline_approve": {"message": "Step 1 of run 1 of “Build and test” is approved."},
@@ -470,6 +512,7 @@ IDS: dict[str, Any] = {
     "tokens": TOKEN,
     "users": OTHER_PERSON,
     "me/sessions": SESSION,
+    "review-campaigns": CAMPAIGN,
     "trust-rules": TRUST_RULE,
     "webhooks": WEBHOOK,
 }
@@ -488,6 +531,8 @@ def add_examples(result: Shape, generator: Any, **kwargs: Any) -> Shape:
             for status, response in operation["responses"].items():
                 changes = ANSWERS.get(operation["operationId"], {}) if status.startswith("2") else {}
                 _add_to_content(response, components, changes)
+    record = result["paths"]["/api/v1/review-campaigns/{id}/record"]["get"]["responses"]["200"]["content"]["text/csv"]
+    record["example"] = RECORD
     for log, row in (("logs_user_tokens", "TokenUse"), ("logs_user_actions", "Activity")):
         _add_exports(result, log, _example({"$ref": f"#/{row}"}, components))
     return result

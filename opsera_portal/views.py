@@ -23,6 +23,7 @@ from tokens.approval.models import ApprovalRequest
 from tokens.ended_in_use import ended_in_use, with_last_uses
 from tokens.expiry import notices
 from tokens.models import Token
+from tokens.review.models import ReviewItem
 
 SHOWN = 5
 # RFC 9116 requires an expiry date, so that nobody trusts an abandoned file. This one is current while it is served.
@@ -55,6 +56,7 @@ class OverviewView(MemberPageMixin, TemplateView):
             expiring_soon_count=tokens.expiring_soon,
             ending=notices.to_warn_of(user) if tokens.expiring_soon else (),
             awaited=awaited_approvals(user),
+            to_confirm=ReviewItem.objects.asked_of(user).waiting().count(),
             days=days,
             uses_are_complete=uses.is_complete,
             used=sum(day.total for day in days),

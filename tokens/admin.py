@@ -15,6 +15,7 @@ from core.text import counted
 from tokens import services
 from tokens.approval.models import ApprovalRequest
 from tokens.models import Token, TrustRule
+from tokens.review.models import ReviewCampaign, ReviewItem
 from tokens.tables import TRUST_BADGES
 
 
@@ -117,3 +118,35 @@ class TrustRuleAdmin(ReadOnlyAdmin):
     @admin.display(description="State")
     def state_badge(self, rule: TrustRule) -> SafeString:
         return badge(TRUST_BADGES[rule.is_enabled])
+
+
+@admin.register(ReviewCampaign)
+class ReviewCampaignAdmin(ReadOnlyAdmin):
+    """Review campaigns. Administrators plan and cancel them in the portal."""
+
+    list_display = ["__str__", "organization", "state_badge", "started_at", "due_at", "ended_at", "planned_by"]
+    search_fields = ["organization__name"]
+    date_hierarchy = "planned_at"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ReviewCampaign]:
+        return ReviewCampaign.objects.of_organization_readable_by(person_of(request)).for_campaign_page()
+
+    @admin.display(description="State")
+    def state_badge(self, campaign: ReviewCampaign) -> SafeString:
+        return badge(campaign.badge)
+
+
+@admin.register(ReviewItem)
+class ReviewItemAdmin(ReadOnlyAdmin):
+    """The tokens of review campaigns. People answer in the portal."""
+
+    list_display = ["token_name", "owner_email", "campaign", "state_badge", "answered_by_email", "answered_at", "note"]
+    list_filter = ["answer"]
+    search_fields = ["token_name", "owner_email"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ReviewItem]:
+        return ReviewItem.objects.readable_by(person_of(request)).for_item_table()
+
+    @admin.display(description="Answer")
+    def state_badge(self, item: ReviewItem) -> SafeString:
+        return badge(item.badge)

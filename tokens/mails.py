@@ -239,6 +239,23 @@ def unused_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") ->
     return mail_from("tokens/mail/ended_unused.txt", context, subject=subject, to=reader.email)
 
 
+@mail_kind(gettext_lazy("Token expired unconfirmed"))
+def unconfirmed_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> EmailMessage | None:
+    """Tells an owner which of their tokens expired because nobody confirmed them in a review campaign."""
+    tokens, reader = _ended_tokens(owner_id, token_ids, reader_id)
+    if reader is None:
+        return None
+    owner = tokens[0].owner
+    context = about(owner, reader) | {
+        "organization": tokens[0].organization,
+        "tokens": tokens[:LISTED_IN_MAIL],
+        "count": len(tokens),
+        "further": len(tokens[LISTED_IN_MAIL:]),
+    }
+    subject = subject_about(owner, _unconfirmed_subject([token.name for token in tokens]))
+    return mail_from("tokens/mail/ended_unconfirmed.txt", context, subject=subject, to=reader.email)
+
+
 @mail_kind(gettext_lazy("Token of an orphaned service account expired"))
 def orphaned_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> EmailMessage | None:
     """Tells Administrators which tokens the policy expired because nobody active is responsible for them."""
@@ -289,5 +306,15 @@ def _unused_subject(names: list[str]) -> str:
     return ngettext(
         "Your %(count)s access token has expired unused",
         "Your %(count)s access tokens have expired unused",
+        len(names),
+    ) % {"count": len(names)}
+
+
+def _unconfirmed_subject(names: list[str]) -> str:
+    if len(names) == 1:
+        return gettext("Your access token “%(name)s” has expired: nobody confirmed it") % {"name": names[0]}
+    return ngettext(
+        "%(count)s of your access tokens has expired: nobody confirmed it",
+        "%(count)s of your access tokens have expired: nobody confirmed them",
         len(names),
     ) % {"count": len(names)}

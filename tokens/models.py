@@ -425,3 +425,4 @@ class TrustRefusals(models.Model):
 
 # Django finds the models of an app here.
 from tokens.approval.models import ApprovalRequest  # noqa: E402, F401
+from tokens.review.models import ReviewCampaign, ReviewItem  # noqa: E402, F401

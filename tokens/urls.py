@@ -18,12 +18,20 @@ from tokens.views.organization import ExpireMatchingView, ExpireSelectedView, Or
 from tokens.views.published_keys import jwks
 from tokens.views.replace import TokenReplaceView
 from tokens.views.reveal import TokenRevealView
+from tokens.views.review_campaigns import (
+    ReviewCancelView,
+    ReviewDetailView,
+    ReviewListView,
+    ReviewPlanView,
+    ReviewRecordView,
+)
 from tokens.views.scope_notes import ScopeNotesView
 from tokens.views.service_accounts import (
     ServiceAccountScopeNotesView,
     ServiceAccountTokenNameView,
     ServiceAccountTokensView,
 )
+from tokens.views.to_confirm import ConfirmTokensView, ExpireUnneededView, ToConfirmView
 from tokens.views.unused_scopes import OrganizationUnusedScopesView, UnusedScopesExportView, UnusedScopesView
 
 app_name = "tokens"
@@ -34,6 +42,9 @@ urlpatterns = [
     path("profile/tokens/name/", TokenNameView.as_view(), name="token_name"),
     path("profile/tokens/scopes/", ScopeNotesView.as_view(), name="scope_notes"),
     path("profile/tokens/unused-scopes/", UnusedScopesView.as_view(), name="unused_scopes"),
+    path("profile/tokens/to-confirm/", ToConfirmView.as_view(), name="tokens_to_confirm"),
+    path("profile/tokens/to-confirm/confirm/", ConfirmTokensView.as_view(), name="confirm_tokens"),
+    path("profile/tokens/to-confirm/expire/", ExpireUnneededView.as_view(), name="expire_unneeded"),
     path("profile/tokens/<id:pk>/", TokenDetailView.as_view(), name="token_detail"),
     path("profile/tokens/<id:pk>/reveal/", TokenRevealView.as_view(), name="token_reveal"),
     path("profile/tokens/<id:pk>/narrower/", TokenNarrowerView.as_view(), name="token_narrower"),
@@ -51,6 +62,15 @@ urlpatterns = [
         "organization/access-review/export/",
         AccessReviewExportView.as_view(),
         name="organization_access_review_export",
+    ),
+    path("organization/review-campaigns/", ReviewListView.as_view(), name="organization_review_list"),
+    path("organization/review-campaigns/new/", ReviewPlanView.as_view(), name="organization_review_plan"),
+    path("organization/review-campaigns/<id:pk>/", ReviewDetailView.as_view(), name="organization_review_detail"),
+    path(
+        "organization/review-campaigns/<id:pk>/record/", ReviewRecordView.as_view(), name="organization_review_record"
+    ),
+    path(
+        "organization/review-campaigns/<id:pk>/cancel/", ReviewCancelView.as_view(), name="organization_review_cancel"
     ),
     path("organization/unused-scopes/", OrganizationUnusedScopesView.as_view(), name="organization_unused_scopes"),
     path(

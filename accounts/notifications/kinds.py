@@ -129,6 +129,22 @@ EXPIRED_ORPHANED = Kind(
     gettext_lazy("“%(token)s” has expired, because nobody active is responsible for the service account."),
     Channel.PORTAL_AND_MAIL,
 )
+EXPIRED_UNCONFIRMED = Kind(
+    "expired_unconfirmed",
+    gettext_lazy("A token expired because nobody confirmed it in a review campaign"),
+    gettext_lazy("“%(token)s” was not confirmed in a review campaign, so it has expired."),
+    Channel.PORTAL_AND_MAIL,
+)
+REVIEW_WAITING = Kind(
+    "review_waiting",
+    gettext_lazy("A review campaign asks you to confirm tokens"),
+    gettext_lazy(
+        "A review campaign asks you to confirm your tokens under “Tokens to confirm”. Unconfirmed tokens expire on "
+        "%(expires_at)s."
+    ),
+    Channel.PORTAL_AND_MAIL,
+    is_security=True,
+)
 REPLACED_TOKEN_REUSED = Kind(
     "reused",
     gettext_lazy("A replaced token tried to replace itself again"),
@@ -179,6 +195,8 @@ KINDS = (
     EXPIRED_EARLY,
     EXPIRED_UNUSED,
     EXPIRED_ORPHANED,
+    EXPIRED_UNCONFIRMED,
+    REVIEW_WAITING,
     REPLACED_TOKEN_REUSED,
     REPLACED,
     CREATED_FOR_YOU,

@@ -57,6 +57,7 @@ NOT_WALKED = {
     "/pipelines/{pipeline}/suggestions/owners/": "sent while somebody types in a field",
     "/pipelines/{pipeline}/suggestions/recipients/": "sent while somebody types in a field",
     "/organization/approvals/{approval}/approve/": "another button of the form to reject",
+    "/profile/tokens/to-confirm/expire/": "another button of the form to confirm",
     "/organization/policy/save/": "part of the response to another form; tested below",
     "/profile/security/password/set/": "for people without a password",
     "/profile/security/single-sign-on/": "only where single sign-on is set up",

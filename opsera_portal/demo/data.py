@@ -21,6 +21,7 @@ from core.files import private_opener
 from opsera_portal.demo import echo, told
 from opsera_portal.demo.approvals import create_approvals
 from opsera_portal.demo.history import create_history
+from opsera_portal.demo.review import create_review
 from pipelines import step_secrets
 from pipelines.access import ItemRole
 from pipelines.models import Pipeline, Step
@@ -230,6 +231,7 @@ def _create_demo(echo_port: int) -> dict[str, str]:
         if described.is_locked:
             lock_pipeline(actor=people["power"], pipeline=pipeline)
     _create_service_accounts(people)
+    create_review(people)
     return passwords
 
 

@@ -24,7 +24,15 @@ from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
 from tokens.approval.models import ApprovalRequest
 from tokens.models import Token, TrustRule
-from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, TrustRuleFactory, bearer
+from tokens.review.models import ReviewCampaign, ReviewItem
+from tokens.tests.factories import (
+    ApprovalRequestFactory,
+    ReviewItemFactory,
+    TokenFactory,
+    TrustRuleFactory,
+    bearer,
+    campaign_of,
+)
 
 MODELS = {
     "organization": Organization,
@@ -37,6 +45,8 @@ MODELS = {
     "token": Token,
     "approval": ApprovalRequest,
     "trust_rule": TrustRule,
+    "review_campaign": ReviewCampaign,
+    "review_item": ReviewItem,
     "token_use": TokenUse,
     "activity": Activity,
     "pipeline": Pipeline,
@@ -60,6 +70,7 @@ def rows_of(person, name):
     APIClient().get("/api/v1/me", headers=bearer(token))
     pipeline = PipelineFactory(owner=person, name=f"{name} pipeline")
     StepFactory(pipeline=pipeline, name=f"{name} step")
+    item = ReviewItemFactory(token=TokenFactory(owner=person, name=f"{name} reviewed"), campaign=campaign_of(person))
     group = GroupFactory(organization=person.organization, name=f"{name} group")
     group.members.add(person)
     webhook = WebhookFactory(organization=person.organization, description=f"{name} webhook")
@@ -69,6 +80,8 @@ def rows_of(person, name):
         "user": person,
         "service_account": account.service_account,
         "trust_rule": TrustRuleFactory(account=account, name=f"{name} rule"),
+        "review_campaign": item.campaign,
+        "review_item": item,
         "group": group,
         "notification": Notification.objects.create(
             person=person, kind="first_use", once=str(token.pk), token_name=f"{name} told"

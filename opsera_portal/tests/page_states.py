@@ -326,6 +326,10 @@ STATES = [
     State("Two-factor", "recovery codes", (TWO_FACTOR,), recovery_codes),
     State("Two-factor", "recovery codes, opened again", (TWO_FACTOR,), at("/profile/security/recovery-codes/")),
     # Organization
+    State("Organization", "review campaigns", ("admin",), at("/organization/review-campaigns/")),
+    State("Organization", "plan a review campaign", ("admin",), at("/organization/review-campaigns/new/")),
+    State("Organization", "review campaign", ("admin",), first_of("/organization/review-campaigns/", "tbody a")),
+    State("Tokens", "to confirm", ("user",), at("/profile/tokens/to-confirm/")),
     State("Organization", "trust rules", ("admin",), at("/organization/trust/")),
     State("Organization", "add a trust rule", ("admin",), at("/organization/trust/new/?preset=github")),
     State("Organization", "webhooks", ("admin",), at("/organization/webhooks/")),

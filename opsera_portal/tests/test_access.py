@@ -40,7 +40,14 @@ from core.api.scopes import SCOPES as SCOPES_OF_TOKENS
 from opsera_portal.tests.worlds import check_row, created_once
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
-from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, TrustRuleFactory, bearer
+from tokens.tests.factories import (
+    ApprovalRequestFactory,
+    ReviewItemFactory,
+    TokenFactory,
+    TrustRuleFactory,
+    bearer,
+    campaign_of,
+)
 
 # ok: 200 or 204. gone: 404, as if it did not exist. no: 403. in: redirected to sign in. home: redirected
 # to the overview. admin: redirected to Django admin. to: redirected after the action. post: only
@@ -54,6 +61,9 @@ GET  /profile/tokens/                ok     ok     ok     ok     ok     ok      
 POST /profile/tokens/name/           ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 POST /profile/tokens/scopes/         ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /profile/tokens/unused-scopes/  ok     ok     ok     ok     ok     ok       ok      ok       admin    in
+GET  /profile/tokens/to-confirm/     ok     ok     ok     ok     ok     ok       ok      ok       admin    in
+POST /profile/tokens/to-confirm/confirm/ to to     to     to     to     to       to      to       admin    in
+POST /profile/tokens/to-confirm/expire/ to  to     to     to     to     to       to      to       admin    in
 GET  /profile/tokens/{token}/        ok     gone   gone   gone   ok     ok       ok      gone     admin    in
 POST /profile/tokens/{token}/        bad    gone   gone   gone   no     no       no      gone     admin    in
 GET  /profile/tokens/{token}/reveal/ ok     gone   gone   gone   ok     ok       ok      gone     admin    in
@@ -76,6 +86,13 @@ POST /organization/approvals/{approval}/approve/ no no no no     to     to      
 POST /organization/approvals/{approval}/reject/ no no  no no     bad    bad      no      gone     admin    in
 GET  /organization/access-review/    no     no     no     no     ok     ok       ok      ok       admin    in
 GET  /organization/access-review/export/ no no     no     no     ok     ok       ok      ok       admin    in
+GET  /organization/review-campaigns/ no     no     no     no     ok     ok       ok      ok       admin    in
+GET  /organization/review-campaigns/new/ no no     no     no     ok     no       no      ok       admin    in
+POST /organization/review-campaigns/new/ no no     no     no     bad    no       no      bad      admin    in
+GET  /organization/review-campaigns/{campaign}/ no no no  no     ok     ok       ok      gone     admin    in
+GET  /organization/review-campaigns/{campaign}/record/ no no no no ok   ok       ok      gone     admin    in
+GET  /organization/review-campaigns/{campaign}/cancel/ no no no no ok   no       no      gone     admin    in
+POST /organization/review-campaigns/{campaign}/cancel/ no no no no to   no       no      gone     admin    in
 GET  /organization/unused-scopes/    no     no     no     no     ok     ok       ok      ok       admin    in
 GET  /organization/unused-scopes/export/ no no   no     no     ok     ok       ok      ok       admin    in
 GET  /organization/tokens/expire/ no no no no to to no to admin in
@@ -274,6 +291,16 @@ GET  /tokens/current               token  token  token  token  token  token    t
 POST /tokens/current/expire        token  token  token  token  token  token    token   token    no       who?
 POST /tokens/current/rotate        no     no     no     no     no     no       no      no       no       who?
 GET  /tokens/unused-scopes         ok     ok     ok     ok     ok     ok       ok      ok       no       who?
+GET  /tokens/to-confirm            ok     ok     ok     ok     ok     ok       ok      ok       no       who?
+POST /tokens/to-confirm/confirm    session no    no     no     no     no       no      no       no       who?
+POST /tokens/to-confirm/expire     session no    no     no     no     no       no      no       no       who?
+GET  /review-campaigns             no     no     no     no     ok     ok       ok      ok       no       who?
+POST /review-campaigns no no no no bad-in-session no no bad-in-session no who?
+GET  /review-campaigns/{campaign}  no     no     no     no     ok     ok       ok      no       no       who?
+POST /review-campaigns/{campaign}/cancel no no no no session no no no no who?
+GET  /review-campaigns/{campaign}/items no no no no     ok     ok       ok      no       no       who?
+GET  /review-campaigns/{campaign}/record no no no no    ok     ok       ok      no       no       who?
+GET  /review-campaigns/{campaign}/check no no no no     ok     ok       ok      no       no       who?
 GET  /tokens/{token}               ok     no     no     no     no     no       no      no       no       who?
 PATCH /tokens/{token}              session no    no     no     no     no       no      no       no       who?
 GET  /tokens/{token}/activity      ok     no     no     no     no     no       no      no       no       who?
@@ -410,6 +437,16 @@ GET  /tokens/current               ok     ok           ok       ok              
 POST /tokens/current/expire        ok     ok           ok       ok                ok    ok
 POST /tokens/current/rotate        no     no           no       no                no    no
 GET  /tokens/unused-scopes         ok     ok           no       no                no    no
+GET  /tokens/to-confirm            ok     ok           no       no                no    no
+POST /tokens/to-confirm/confirm    no     no           no       no                no    no
+POST /tokens/to-confirm/expire     no     no           no       no                no    no
+GET  /review-campaigns             ok     ok           no       no                no    no
+POST /review-campaigns             no     no           no       no                no    no
+GET  /review-campaigns/{campaign}  ok     ok           no       no                no    no
+POST /review-campaigns/{campaign}/cancel no no         no       no                no    no
+GET  /review-campaigns/{campaign}/items ok ok          no       no                no    no
+GET  /review-campaigns/{campaign}/record ok ok         no       no                no    no
+GET  /review-campaigns/{campaign}/check ok ok          no       no                no    no
 GET  /tokens/{token}               ok     ok           no       no                no    no
 PATCH /tokens/{token}              no     no           no       no                no    no
 GET  /tokens/{token}/activity      ok     ok           no       no                no    no
@@ -608,10 +645,12 @@ def world(django_db_setup, django_db_blocker):
 def things_of(owner, pipeline):
     token, webhook = TokenFactory(owner=owner), WebhookFactory(organization=owner.organization)
     approval = ApprovalRequestFactory(token__owner=owner)
+    ReviewItemFactory(token=token, campaign=campaign_of(owner))
     account = ServiceAccountFactory(organization=owner.organization, responsible=[owner])
     return {
         "token": token,
         "approval": approval,
+        "campaign": campaign_of(owner),
         "waiting": approval.token,
         "session": sign_in_elsewhere(owner),
         "use": log_use(token),
@@ -702,6 +741,9 @@ def body_for(path, things, method=""):
     bodies = {
         "/tokens": {"name": "made by the table", "scopes": ["api"]},
         "/tokens/{token}": {"description": "written by the table"},
+        "/review-campaigns": {"answer_days": 5},
+        "/tokens/to-confirm/confirm": {"ids": [str(things["token"].pk)]},
+        "/tokens/to-confirm/expire": {"ids": [str(things["token"].pk)]},
         "/approvals/{approval}/reject": {"reason": "by the table"},
         "/tokens/lookup": {"token": jwt.encode(things["token"])[0]},
         "/tokens/report": {"tokens": ["text"]},
@@ -908,6 +950,7 @@ def with_an_id(path):
     names = {
         "/users": "{user}",
         "/approvals": "{approval}",
+        "/review-campaigns": "{campaign}",
         "/groups": "{group}",
         "/service-accounts": "{account}",
         "/trust-rules": "{trust_rule}",

@@ -28,7 +28,15 @@ from pipelines.models import Pipeline, Run, StepRun
 from pipelines.run_states import RunState
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
 from tokens.approval.models import ApprovalRequest
-from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, TrustRuleFactory, bearer
+from tokens.review.models import ReviewCampaign
+from tokens.tests.factories import (
+    ApprovalRequestFactory,
+    ReviewCampaignFactory,
+    ReviewItemFactory,
+    TokenFactory,
+    TrustRuleFactory,
+    bearer,
+)
 
 SHAPES = jsonschema.Draft202012Validator
 
@@ -109,6 +117,8 @@ class World:
         use(organization, request_id=ids.ENTRY, owner_id=ids.PERSON, token_id=ids.TOKEN).save()
         action(organization, public_id=ids.ENTRY, actor_id=ids.PERSON, token_id=None).save()
         Notification.objects.create(public_id=ids.ENTRY, person=self.person, kind="first_use", once="example")
+        campaign = ReviewCampaignFactory(pk=ids.CAMPAIGN, planned_by=self.person)
+        ReviewItemFactory(token=self.token, campaign=campaign)
         TrustRuleFactory(pk=ids.TRUST_RULE, account=User.objects.get(pk=ids.ACCOUNT), name="Nightly")
         webhook = WebhookFactory(pk=ids.WEBHOOK, organization=organization)
         WebhookDelivery.objects.filter(pk=delivered(webhook).pk).update(event_id=ids.ENTRY)
@@ -130,6 +140,8 @@ class World:
             Pipeline.objects.update(locked_at=timezone.now())
         elif operation == "approval_withdraw":
             ApprovalRequest.objects.update(asked_by=self.person)
+        elif operation == "review_campaign_create":
+            ReviewCampaign.objects.update(ended_at=timezone.now())
         elif operation == "user_invitation":
             User.objects.filter(pk=ids.OTHER_PERSON).update(joined_at=None)
         elif operation == "user_erase":

@@ -242,6 +242,8 @@ KEPT = {
     "socialaccount_socialaccount",
     "socialaccount_socialapp",
     "tokens_approvalrequest",
+    "tokens_reviewcampaign",
+    "tokens_reviewitem",
     "tokens_token",
     "tokens_watchedtoken",
 }

@@ -36,7 +36,13 @@ from pipelines import services
 from pipelines.tests.factories import PipelineFactory
 from pipelines.tests.stages import Stage
 from tokens import jwt
-from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, TrustRuleFactory
+from tokens.tests.factories import (
+    ApprovalRequestFactory,
+    ReviewCampaignFactory,
+    ReviewItemFactory,
+    TokenFactory,
+    TrustRuleFactory,
+)
 
 pytestmark = [pytest.mark.once, pytest.mark.integration]
 
@@ -185,6 +191,12 @@ class World:
     def request_of_somebody(self):
         return ApprovalRequestFactory(token__owner=self.person())
 
+    def campaign(self):
+        return ReviewCampaignFactory(planned_by=self.caller)
+
+    def token_to_confirm(self):
+        return ReviewItemFactory(token=self.other_token(), campaign=self.campaign()).token
+
     def own_request(self):
         return ApprovalRequestFactory(token__owner=self.caller)
 
@@ -204,6 +216,7 @@ class World:
 IDS = {
     "approvals": World.request_of_somebody,
     "approval_withdraw": World.own_request,
+    "review-campaigns": World.campaign,
     "users": World.person,
     "groups": World.group,
     "service-accounts": World.service_account,
@@ -231,6 +244,9 @@ def with_id(pipeline, **fields):
 BODIES = {
     "approval_approve": lambda world: {"reason": "Agreed"},
     "approval_reject": lambda world: {"reason": "Not now"},
+    "review_campaign_create": lambda world: {"answer_days": 30, "repeat_months": 6},
+    "token_to_confirm_confirm": lambda world: {"ids": [str(world.token_to_confirm().pk)], "note": "Needed"},
+    "token_to_confirm_expire": lambda world: {"ids": [str(world.token_to_confirm().pk)]},
     "group_change": lambda world: {"name": "Renamed"},
     "group_create": lambda world: {"name": "Made by a client", "members": [str(world.person().pk)]},
     "notification_mark_read": lambda world: {"ids": [str(world.notification().public_id)]},

@@ -16,6 +16,7 @@ from opsera_portal.tests.worlds import created_once, undone
 from pipelines.models import Pipeline, Run, Step
 from tokens.approval.models import ApprovalRequest
 from tokens.models import Token, TrustRule
+from tokens.review.models import ReviewItem
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
@@ -87,6 +88,7 @@ def in_a_made_up_language(monkeypatch, world):
         Run.objects.update(pipeline_name="7")
         TrustRule.objects.update(name="7", claims={"7": "7"})
         Webhook.objects.update(description="7")
+        ReviewItem.objects.update(token_name="7", owner_name="7")
         ApprovalRequest.objects.update(reason="7")
         User.objects.update(language=MADE_UP)
         yield

@@ -33,7 +33,8 @@ from tokens.approval import mails as approval_mails
 from tokens.approval.models import Decision
 from tokens.expiry import notices
 from tokens.models import Token
-from tokens.tests.factories import ApprovalRequestFactory, TokenFactory
+from tokens.review import mails as review_mails
+from tokens.tests.factories import ApprovalRequestFactory, ReviewItemFactory, TokenFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
@@ -101,6 +102,7 @@ class Mails:
         self.account = ServiceAccountFactory(organization=organization, name="CI deploy")
         self.orphaned = TokenFactory(owner=self.account, name="weekly build", **ended)
         self.asked = ApprovalRequestFactory(token__owner=owner, token__name="weekly build", reason="Look at it.")
+        self.campaign = str(ReviewItemFactory(token=self.token).campaign_id)
         self.decided = [
             ApprovalRequestFactory(token__owner=owner, decision=decision, decided_by=administrator, decided_at=now)
             for decision in (Decision.APPROVED, Decision.REJECTED)
@@ -164,6 +166,8 @@ class Mails:
             token_mails.unused_mail.put(owner.pk, person, ended),
             token_mails.orphaned_mail.put(by.pk, str(self.account.pk), [str(self.orphaned.pk)], str(by.pk)),
             token_mails.expired_mail.put(by.pk, str(self.account.pk), [str(self.orphaned.pk)], 1, str(by.pk)),
+            token_mails.unconfirmed_mail.put(owner.pk, person, ended),
+            *(review_mails.review_mail.put(owner.pk, person, self.campaign, warns) for warns in (False, True)),
             news_mails.news_mail.put(
                 owner.pk, person, self.told("new_network", network="192.0.2.0/24", ip="192.0.2.7")
             ),

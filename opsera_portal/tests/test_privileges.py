@@ -38,6 +38,7 @@ from opsera_portal.tests.ways_in import nothing_was_given_since, snapshot
 from opsera_portal.tests.worlds import check_row
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens.policy.preview import review_policy
+from tokens.review.models import ReviewCampaign
 from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer
 
 LATER = timedelta(minutes=26)
@@ -59,6 +60,8 @@ ROUTES = {
     "PATCH /webhooks/{id}": Privilege.CHANGE_WEBHOOKS,
     "DELETE /webhooks/{id}": Privilege.CHANGE_WEBHOOKS,
     "POST /webhooks/{id}/secret": Privilege.CHANGE_WEBHOOKS,
+    "POST /review-campaigns": Privilege.CHANGE_REVIEW_CAMPAIGNS,
+    "POST /review-campaigns/{id}/cancel": Privilege.CHANGE_REVIEW_CAMPAIGNS,
     "POST /tokens": Privilege.CREATE_TOKEN,
     "POST /approvals/{id}/approve": Privilege.DECIDE_APPROVAL,
     "POST /approvals/{id}/reject": Privilege.DECIDE_APPROVAL,
@@ -80,7 +83,12 @@ SECURITY = "/profile/security/"
 SINGLE_SIGN_ON = "/organization/single-sign-on/"
 WEBHOOK = "/organization/webhooks/{webhook}/"
 APPROVAL = "/organization/approvals/{approval}/"
+CAMPAIGNS = "/organization/review-campaigns/"
 PAGES_THAT_ASK = {
+    f"GET {CAMPAIGNS}new/": (Privilege.CHANGE_REVIEW_CAMPAIGNS, "."),
+    f"POST {CAMPAIGNS}new/": (Privilege.CHANGE_REVIEW_CAMPAIGNS, "."),
+    f"GET {CAMPAIGNS}{{campaign}}/cancel/": (Privilege.CHANGE_REVIEW_CAMPAIGNS, "."),
+    f"POST {CAMPAIGNS}{{campaign}}/cancel/": (Privilege.CHANGE_REVIEW_CAMPAIGNS, "."),
     "GET /organization/trust/new/": (Privilege.CHANGE_TRUST_RULES, "."),
     "POST /organization/trust/new/": (Privilege.CHANGE_TRUST_RULES, "."),
     "GET /organization/trust/{trust_rule}/": (Privilege.CHANGE_TRUST_RULES, "."),
@@ -168,6 +176,7 @@ TRUST_RULE = {
 }
 # Valid forms of pages. All other pages get an empty form.
 FORMS = {
+    f"{CAMPAIGNS}new/": {"answer_days": "14"},
     "/organization/trust/new/": TRUST_RULE,
     "/organization/trust/{trust_rule}/": TRUST_RULE,
     "/organization/webhooks/new/": {"url": "https://hooks.example.com/", "events": ["leaked"]},
@@ -243,6 +252,12 @@ def things_for(things, organization):
     return find
 
 
+def make_room_for(address):
+    """An organization has at most one review campaign that is not finished."""
+    if address in {"/review-campaigns", f"{CAMPAIGNS}new/"}:
+        ReviewCampaign.objects.update(ended_at=timezone.now())
+
+
 def later():
     return time_machine.travel(timezone.now() + LATER, tick=False)
 
@@ -282,6 +297,7 @@ def test_privileged_operation_cannot_be_allowed_by_a_scope():
 # The API
 
 BODIES = {
+    "/review-campaigns": {"answer_days": 14},
     "/users": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
     "/users/{user}": {"site_role": "administrator", "is_active": True},
     "/service-accounts/{account}": {"site_role": "power_user"},
@@ -362,8 +378,10 @@ def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     for kind in ("session", "user", "token", "webhook", "approval"):
         address = address.replace(f"/{kind}s/{{id}}", f"/{kind}s/{{{kind}}}")
     address = address.replace("/service-accounts/{id}", "/service-accounts/{account}")
+    address = address.replace("/review-campaigns/{id}", "/review-campaigns/{campaign}")
     address = address.replace("/trust-rules/{id}", "/trust-rules/{trust_rule}")
     things = things_for(address)
+    make_room_for(address)
     api.force_login(ada)
     before = snapshot()
 
@@ -578,6 +596,7 @@ NOT_BY_ONE_REQUEST = (
 def test_page_is_allowed_with_a_fresh_proof(client, ada, things_for, organization, page):
     address = page.removeprefix("POST ")
     things = things_for(address)
+    make_room_for(address)
     client.force_login(ada)
     before = snapshot()
 

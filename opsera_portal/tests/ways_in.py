@@ -21,6 +21,7 @@ from accounts.security import reauthentication
 from accounts.services.single_sign_on import PROVIDER_FIELDS
 from auditlog.models import Activity
 from tokens.models import Token, TrustRule
+from tokens.review.models import ReviewCampaign
 
 # Writing these columns gives access to a person, or changes what access requires.
 COLUMNS = {
@@ -142,6 +143,7 @@ def snapshot():
         "addresses": set(EmailAddress.objects.values_list("pk", flat=True)),
         "links": set(SocialAccount.objects.values_list("pk", flat=True)),
         "tokens": set(Token.objects.values_list("pk", flat=True)),
+        "campaigns": list(ReviewCampaign.objects.order_by("pk").values()),
         "trust_rules": list(TrustRule.objects.order_by("pk").values()),
         "webhooks": list(Webhook.objects.order_by("pk").values()),
         "approved": set(Token.objects.filter(approved_at__isnull=False).values_list("pk", flat=True)),

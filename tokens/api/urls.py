@@ -4,6 +4,7 @@ from tokens.api.approval_views import ApprovalViewSet
 from tokens.api.exchange_views import TokenExchangeViewSet
 from tokens.api.leak_views import TokenLookupViewSet, TokenReportViewSet
 from tokens.api.policy_views import PolicyViewSet
+from tokens.api.review_views import ReviewCampaignViewSet, ReviewItemViewSet, TokensToConfirmViewSet
 from tokens.api.service_accounts import ServiceAccountTokenViewSet
 from tokens.api.trust_views import TrustRuleViewSet
 from tokens.api.views import (
@@ -41,6 +42,9 @@ urlpatterns = [
         name="service_account_token_list",
     ),
     path("tokens/unused-scopes", UnusedScopesViewSet.as_view({"get": "list"}), name="unused_scopes"),
+    path("tokens/to-confirm", TokensToConfirmViewSet.as_view({"get": "list"}), name="token_to_confirm_list"),
+    path("tokens/to-confirm/confirm", TokensToConfirmViewSet.as_view({"post": "confirm"}), name="token_confirm"),
+    path("tokens/to-confirm/expire", TokensToConfirmViewSet.as_view({"post": "expire"}), name="token_expire_unneeded"),
     path("tokens/<id:pk>", TokenViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="token_detail"),
     path("tokens/<id:pk>/activity", TokenLogViewSet.as_view({"get": "list"}), name="token_activity"),
     path("tokens/<id:pk>/usage", TokenViewSet.as_view({"get": "usage"}), name="token_usage"),
@@ -52,6 +56,28 @@ urlpatterns = [
     path("approvals/<id:pk>/approve", ApprovalViewSet.as_view({"post": "approve"}), name="approval_approve"),
     path("approvals/<id:pk>/reject", ApprovalViewSet.as_view({"post": "reject"}), name="approval_reject"),
     path("approvals/<id:pk>/withdraw", ApprovalViewSet.as_view({"post": "withdraw"}), name="approval_withdraw"),
+    path(
+        "review-campaigns",
+        ReviewCampaignViewSet.as_view({"get": "list", "post": "create"}),
+        name="review_campaign_list",
+    ),
+    path("review-campaigns/<id:pk>", ReviewCampaignViewSet.as_view({"get": "retrieve"}), name="review_campaign_detail"),
+    path(
+        "review-campaigns/<id:pk>/cancel",
+        ReviewCampaignViewSet.as_view({"post": "cancel"}),
+        name="review_campaign_cancel",
+    ),
+    path("review-campaigns/<id:pk>/items", ReviewItemViewSet.as_view({"get": "list"}), name="review_campaign_items"),
+    path(
+        "review-campaigns/<id:pk>/record",
+        ReviewCampaignViewSet.as_view({"get": "record"}),
+        name="review_campaign_record",
+    ),
+    path(
+        "review-campaigns/<id:pk>/check",
+        ReviewCampaignViewSet.as_view({"get": "check"}),
+        name="review_campaign_check",
+    ),
     path(
         "organization/tokens",
         OrganizationTokenViewSet.as_view({"get": "list"}),

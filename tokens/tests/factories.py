@@ -12,6 +12,7 @@ from tokens.approval.asking import LAPSES_AFTER
 from tokens.approval.models import ApprovalRequest
 from tokens.models import Token, TrustRule
 from tokens.names import name_key
+from tokens.review.models import ReviewCampaign, ReviewItem
 from tokens.tests.issuers import AUDIENCE
 
 
@@ -50,6 +51,42 @@ class ApprovalRequestFactory(DjangoModelFactory):
     organization = factory.SelfAttribute("token.organization")
     asked_by = factory.SelfAttribute("token.owner")
     reason = "For the nightly export."
+
+
+class ReviewCampaignFactory(DjangoModelFactory):
+    """An open campaign, about which everyone was told."""
+
+    class Meta:
+        model = ReviewCampaign
+
+    organization = factory.SelfAttribute("planned_by.organization")
+    planned_by = factory.SubFactory(UserFactory)
+    started_at = factory.LazyFunction(timezone.now)
+    told_at = factory.SelfAttribute("started_at")
+    due_at = factory.LazyAttribute(lambda campaign: campaign.started_at + timedelta(days=14))
+    reminds_at = factory.LazyAttribute(lambda campaign: campaign.started_at + timedelta(days=11))
+
+
+class ReviewItemFactory(DjangoModelFactory):
+    """A token that waits for its owner's answer, in a campaign of its own."""
+
+    class Meta:
+        model = ReviewItem
+
+    token = factory.SubFactory(TokenFactory)
+    owner = factory.SelfAttribute("token.owner")
+    campaign = factory.SubFactory(ReviewCampaignFactory, planned_by=factory.SelfAttribute("..token.owner"))
+    token_name = factory.SelfAttribute("token.name")
+    owner_name = factory.SelfAttribute("owner.name")
+    owner_email = factory.SelfAttribute("owner.email")
+    scope = factory.SelfAttribute("token.scope")
+    expires_at = factory.SelfAttribute("token.expires_at")
+
+
+def campaign_of(owner):
+    """The organization's open campaign, of which there is at most one."""
+    found = ReviewCampaign.objects.unfinished().filter(organization=owner.organization).first()
+    return found or ReviewCampaignFactory(planned_by=owner)
 
 
 def bearer(token: Token) -> dict[str, str]:

@@ -33,6 +33,7 @@ from tokens.lifetimes import Lifetime, as_typed, end_of, longest_lifetime, now_i
 from tokens.models import Token
 from tokens.names import name_key
 from tokens.pipeline_choice import MOST_PIPELINES
+from tokens.review.models import ReviewItem
 from tokens.tables import TokenTable
 from tokens.views.networks import networks_of_policy
 from tokens.views.owners import OwnTokensMixin
@@ -88,9 +89,15 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
             **networks_of_policy(form.policy, self.request),
             latest_end=now_in_seconds() + longest_lifetime(form.policy, self.owner),
             ending=notices.to_warn_of(self.owner),
+            to_confirm=self._to_confirm(),
             ended_in_use=listed_in_use(usage.of(self.owner)),
             **kwargs,
         )
+
+    def _to_confirm(self) -> int:
+        """How many tokens wait for the person's answer in a review campaign: for a service account, only its own."""
+        items = ReviewItem.objects.asked_of(self.person).waiting()
+        return (items if self.account is None else items.filter(owner=self.account)).count()
 
     def _filled_by_link(self) -> FilledForm | None:
         return None if "like" in self.request.GET else filled_by(self.request.GET, owner=self.owner)
