@@ -78,14 +78,14 @@ def needs_approval_first(token: Token) -> bool:
 
 
 def ask(plan: Plan, *, actor: User, token: Token, request: HttpRequest | None) -> None:
-    """Writes the request for a token that waits, and mails the people who can decide. ``actor`` created the token."""
+    """Writes the request for a token that waits, and tells the people who can decide. ``actor`` created the token."""
     if not plan.reason:
         return
-    ApprovalRequest.objects.create(
+    approval = ApprovalRequest.objects.create(
         organization_id=token.organization_id,
         token=token,
         asked_by=actor,
         reason=plan.reason,
     )
     record(actor=actor, action=Action.TOKEN_APPROVAL_REQUESTED, target=token, request=request, reason=plan.reason)
-    tell_approvers(token, asked_by=actor)
+    tell_approvers(approval)
