@@ -72,8 +72,11 @@ def plan(
 
 def needs_approval_first(token: Token) -> bool:
     """Whether a token like this one needs approval now, and this one has none. Such a token can't be replaced."""
-    if token.approved_at is not None:
-        return False
+    return token.approved_at is None and new_one_waits(token)
+
+
+def new_one_waits(token: Token) -> bool:
+    """Whether a new token with the same scopes and the same lifetime would wait for approval now."""
     return bool(why_needed(token.organization, chosen=token.scopes, lifetime=token.lifetime, owner=token.owner))
 
 
