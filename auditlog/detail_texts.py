@@ -63,6 +63,7 @@ _LABELS: dict[str, Text] = {
     "removed": pgettext_lazy("activity detail", "Removed"),
     "replaced_by": gettext_lazy("Replaced by"),
     "replaces": gettext_lazy("Replaces"),
+    "reported": gettext_lazy("Reported token"),
     "reused": gettext_lazy("Reused token"),
     "responsible": gettext_lazy("Responsible"),
     "rule": gettext_lazy("Rule"),
