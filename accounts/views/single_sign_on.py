@@ -17,10 +17,10 @@ from accounts import seen, services
 from accounts.models import Group, OrganizationProvider
 from accounts.privileges import Privilege
 from accounts.provider_forms import ProviderForm, TryClaimsForm
-from accounts.provider_rules import outcome_of
 from accounts.roles import Ability, SiteRole
 from accounts.security.decorators import never_cached
 from accounts.security.reauthentication import RecentSignInMixin
+from accounts.signin.single_sign_on.people import outcome_for
 from accounts.views.base import OrganizationPageMixin
 from core.http.public_address import public_url
 from core.pages.confirm import confirm_page
@@ -103,13 +103,7 @@ class SingleSignOnTryView(SingleSignOnPageView):
 
     def _result(self, row: OrganizationProvider, claims: Mapping[str, Any]) -> dict[str, Any]:
         """``role``: a sentence, and for each group its name with a sentence."""
-        outcome = outcome_of(
-            claims,
-            role_rules=row.role_rules,
-            group_rules=row.group_rules,
-            default_role=row.default_role,
-            refuses_unmapped=row.refuses_unmapped,
-        )
+        outcome = outcome_for(row, claims)
         names = {str(group.pk): group.name for group in self.groups}
         return {
             "role": _role_in_words(row, outcome.site_role, outcome.role_rule, is_refused=outcome.is_refused),
