@@ -274,6 +274,12 @@ class SigningIn(Group):
         default=None,
         unset="`required`",
     )
+    OIDC_ORGANIZATION: str = variable(
+        "short name of an organization",
+        "The only organization whose people the provider signs in "
+        "([more](single-sign-on.md#only-for-one-organization))",
+        unset="people of every organization",
+    )
     OIDC_ORGANIZATION_HOSTS: ProviderHosts = variable(
         "host names, separated by commas",
         "Hosts on which organizations can have their own provider of single sign-on, such as `id.example.com` or "
@@ -288,6 +294,7 @@ class SigningIn(Group):
             client_secret=self.OIDC_CLIENT_SECRET,
             name=self.OIDC_NAME,
             email_verified=self.OIDC_EMAIL_VERIFIED,
+            organization=self.OIDC_ORGANIZATION,
         )
 
 

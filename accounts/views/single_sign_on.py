@@ -21,6 +21,7 @@ from accounts.roles import Ability, SiteRole
 from accounts.security.decorators import never_cached
 from accounts.security.reauthentication import RecentSignInMixin
 from accounts.signin.single_sign_on.people import outcome_for
+from accounts.signin.single_sign_on.provider import providers_for
 from accounts.views.base import OrganizationPageMixin
 from core.http.public_address import public_url
 from core.pages.confirm import confirm_page
@@ -160,7 +161,8 @@ class SingleSignOnRemoveView(SingleSignOnPageView):
         )
 
     def _own_consequence(self) -> list[str]:
-        if self.person.has_usable_password() or settings.OPENID_PROVIDER is not None:
+        others = [provider for provider in providers_for(self.person) if provider.row is None]
+        if self.person.has_usable_password() or others:
             return []
         return [_("You have no password yourself. You can request one there once you are signed out.")]
 
