@@ -311,7 +311,7 @@ class HttpSteps(Group):
     WEBHOOK_SECRETS_KEYS: FernetKeys = variable(
         _KEYS,
         "Encrypt the secrets of webhooks; the first one encrypts. Required with several machines. To change "
-        "it: put the new key first and restart, replace the secret of each webhook, and remove the old key after a day",
+        "it: put the new key first, restart, run `manage.py reencrypt_webhook_secrets`, then remove the old key",
         unset=_CREATED,
     )
     HTTP_STEP_ALLOWED_NETWORKS: Networks = variable(
