@@ -18,6 +18,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from accounts.models import Erasure, ServiceAccount, User
+from accounts.provider_rules import LOGGED_CHARACTERS
 from accounts.signin.single_sign_on.provider import METHOD
 from auditlog import erasure
 from auditlog.actions import Action
@@ -43,7 +44,7 @@ class Erased:
 
     def text(self, text: str) -> str:
         """The text with the pseudonym, also in upper case, but not where it is a part of another word or address."""
-        return self._pattern.sub(lambda match: self._instead(match[0]), text) if self.words else text
+        return self._pattern.sub(lambda match: self._instead(match[0]), text) if self._in_texts else text
 
     def value(self, value: Any) -> Any:
         """The same for all texts in a JSON value."""
@@ -58,17 +59,39 @@ class Erased:
     def details(self, details: Any, *, actor_email: str) -> Any:
         """The details of a log entry. Those of a sign-in of this person also lose what their provider said about them:
         its id of them, and claims."""
-        new = self.value(details)
+        new = self._with_claims(self.value(details))
         is_theirs = actor_email.lower() in {self.person.email, *(word.lower() for word in self.words)}
         if is_theirs and isinstance(new, dict) and new.get("by") == METHOD:
             return {key: value for key, value in new.items() if key not in {"subject", "claims"}}
         return new
 
+    def _with_claims(self, details: Any) -> Any:
+        """Claims of a job that exchanged its identity for a token can name the person who started it. A claim is one
+        value, so a name of one word is found there, too."""
+        if not isinstance(details, dict) or not isinstance(details.get("claims"), dict):
+            return details
+        return details | {"claims": {name: self._claim(value) for name, value in details["claims"].items()}}
+
+    def _claim(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._claim(each) for each in value]
+        is_theirs = isinstance(value, str) and value.lower() in self._as_claims
+        return self._instead(value) if is_theirs else value
+
+    @cached_property
+    def _as_claims(self) -> set[str]:
+        return {text.lower() for word in self.words for text in (word, word[:LOGGED_CHARACTERS])}
+
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         # The longest first: an address can begin with another one.
-        choices = "|".join(re.escape(word) for word in sorted(self.words, key=len, reverse=True))
+        choices = "|".join(re.escape(word) for word in sorted(self._in_texts, key=len, reverse=True))
         return re.compile(rf"(?<![\w.+@-])(?:{choices})(?![\w@-]|\.\w)", re.IGNORECASE)
+
+    @cached_property
+    def _in_texts(self) -> list[str]:
+        """A name of one word could be any word of a text."""
+        return [word for word in self.words if "@" in word or (len(word.split()) > 1 and len(word) >= SHORTEST_NAME)]
 
     def _instead(self, found: str) -> str:
         return self.person.email if "@" in found else self.person.name
@@ -135,10 +158,9 @@ def still_owned_by(person: User) -> list[str]:
 
 
 def words_of(person: User) -> list[str]:
-    """The person's name and their addresses. A name of one word could be any word of a text."""
+    """The person's name and their addresses."""
     waiting = EmailAddress.objects.filter(user=person).values_list("email", flat=True)
-    has_two_words = len(person.name.split()) > 1 and len(person.name) >= SHORTEST_NAME
-    return sorted({person.email, *waiting}) + ([person.name] if has_two_words else [])
+    return sorted({person.email, *waiting}) + ([person.name] if person.name else [])
 
 
 def _earlier_addresses(person: User) -> set[str]:

@@ -12,6 +12,8 @@ from accounts.roles import SiteRole
 # Providers can send long lists of groups. A claim with more values than this is cut.
 VALUES_READ = 5000
 CLAIM_LIMIT = 200
+# The activity log has the beginning of longer values.
+LOGGED_CHARACTERS = 100
 
 
 class RoleRule(TypedDict):
@@ -104,7 +106,10 @@ def is_left_out(claims: Mapping[str, Any], claim: str) -> bool:
 
 def deciding_claims(claims: Mapping[str, Any], names: Iterable[str]) -> dict[str, list[str]]:
     """The values of these claims, shortened, for the activity log."""
-    shown = {name: [_storable(value[:100]) for value in values_of(claims, name)[:20]] for name in sorted(set(names))}
+    shown = {
+        name: [_storable(value[:LOGGED_CHARACTERS]) for value in values_of(claims, name)[:20]]
+        for name in sorted(set(names))
+    }
     return {name: values for name, values in shown.items() if values}
 
 

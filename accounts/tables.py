@@ -1,6 +1,5 @@
 from typing import Any, ClassVar
 
-from django.conf import settings
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -8,7 +7,7 @@ from django.utils.translation import gettext, gettext_lazy, pgettext, pgettext_l
 from django_tables2 import Column
 
 from accounts.models import Group, Notification, User, Webhook, WebhookDelivery
-from accounts.notifications.texts import sentence_of
+from accounts.notifications.texts import page_about, sentence_of
 from accounts.states import ACCOUNT_BADGES, USER_BADGES
 from core.badges import Badge
 from core.mail.kinds import label_of
@@ -246,9 +245,8 @@ class NotificationTable(PortalTable):
 
     def render_sentence(self, record: Notification) -> SafeString | str:
         sentence = sentence_of(record)
-        if record.token_id is None:
-            return sentence
-        return format_html('<a href="{}">{}</a>', address_of(settings.ACCESS_TOKEN_PAGE, record.token_id), sentence)
+        page = page_about(record)
+        return format_html('<a href="{}">{}</a>', address_of(*page), sentence) if page else sentence
 
     def render_state(self, record: Notification, column: BadgeColumn) -> SafeString:
         return column.render(_UNREAD if record.is_unread else _READ)

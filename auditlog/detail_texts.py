@@ -73,6 +73,7 @@ _LABELS: dict[str, Text] = {
     "repeat_months": gettext_lazy("Months between two campaigns"),
     "replaced_by": gettext_lazy("Replaced by"),
     "replaces": gettext_lazy("Replaces"),
+    "reported": gettext_lazy("Reported token"),
     "reused": gettext_lazy("Reused token"),
     "responsible": gettext_lazy("Responsible"),
     "rule": gettext_lazy("Rule"),

@@ -299,7 +299,8 @@ def authorities(name: str, raw: str) -> str:
 class OpenIDProvider:
     """A provider of single sign-on. ``name`` is for the button.
 
-    ``trusts_email``: accepts e-mail addresses that the provider does not mark as verified.
+    ``trusts_email``: accepts e-mail addresses that the provider does not mark as verified. ``organization``: the short
+    name of the only organization whose people it signs in; empty for all.
     """
 
     issuer: str
@@ -307,14 +308,26 @@ class OpenIDProvider:
     client_secret: str = field(repr=False)
     name: str
     trusts_email: bool = False
+    organization: str = ""
 
 
 def openid_provider(
-    *, issuer: str, client_id: str, client_secret: str, name: str, email_verified: str | None
+    *,
+    issuer: str,
+    client_id: str,
+    client_secret: str,
+    name: str,
+    email_verified: str | None,
+    organization: str = "",
 ) -> OpenIDProvider | None:
     """The provider of single sign-on; ``None`` if no variable is set. All of its variables, or none."""
     name = " ".join(name.split())
-    if not (issuer or client_id or client_secret or name or email_verified):
+    organization = organization.strip()
+    if not re.fullmatch(r"[-\w]{0,50}", organization, re.ASCII):
+        raise ImproperlyConfigured(
+            f"OIDC_ORGANIZATION must be the short name of an organization, such as acme, not {organization[:60]!r}."
+        )
+    if not (issuer or client_id or client_secret or name or email_verified or organization):
         return None
     for variable, value in (("ISSUER", issuer), ("CLIENT_ID", client_id), ("CLIENT_SECRET", client_secret)):
         if not value:
@@ -326,7 +339,7 @@ def openid_provider(
     if len(client_id) > 191 or len(name) > 40:
         raise ImproperlyConfigured("OIDC_CLIENT_ID may have at most 191 characters, and OIDC_NAME 40.")
     trusts_email = email_verified == "trust-provider"
-    return OpenIDProvider(issuer, client_id, client_secret, name or "single sign-on", trusts_email)
+    return OpenIDProvider(issuer, client_id, client_secret, name or "single sign-on", trusts_email, organization)
 
 
 def is_issuer(raw: str) -> bool:

@@ -413,6 +413,9 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "groups": ...,
         "responsible": [PERSON, OTHER_PERSON],
     },
+    "TryClaimsBodyRequest": {"claims": {"email": EMAIL, "groups": ["ops"]}},
+    "ClaimsOutcome": {"is_refused": False, "site_role": "auditor", "role_rule": 1, "left_out": []},
+    "RuledGroup": {"id": GROUP, "name": "Builders", "rule": 1},
     "SingleSignOn": SINGLE_SIGN_ON
     | {
         "is_set_up": True,

@@ -274,6 +274,12 @@ class SigningIn(Group):
         default=None,
         unset="`required`",
     )
+    OIDC_ORGANIZATION: str = variable(
+        "short name of an organization",
+        "The only organization whose people the provider signs in "
+        "([more](single-sign-on.md#only-for-one-organization))",
+        unset="people of every organization",
+    )
     OIDC_ORGANIZATION_HOSTS: ProviderHosts = variable(
         "host names, separated by commas",
         "Hosts on which organizations can have their own provider of single sign-on, such as `id.example.com` or "
@@ -288,6 +294,7 @@ class SigningIn(Group):
             client_secret=self.OIDC_CLIENT_SECRET,
             name=self.OIDC_NAME,
             email_verified=self.OIDC_EMAIL_VERIFIED,
+            organization=self.OIDC_ORGANIZATION,
         )
 
 
@@ -304,7 +311,7 @@ class HttpSteps(Group):
     WEBHOOK_SECRETS_KEYS: FernetKeys = variable(
         _KEYS,
         "Encrypt the secrets of webhooks; the first one encrypts. Required with several machines. To change "
-        "it: put the new key first and restart, replace the secret of each webhook, and remove the old key after a day",
+        "it: put the new key first, restart, run `manage.py reencrypt_webhook_secrets`, then remove the old key",
         unset=_CREATED,
     )
     HTTP_STEP_ALLOWED_NETWORKS: Networks = variable(

@@ -261,6 +261,8 @@ PIPELINES_FOR_TOKENS = "pipelines.for_tokens.PipelinesOfPortal"
 ACCESS_TOKEN_LIST_PAGE = "tokens:token_list"  # noqa: S105  (a page)
 SERVICE_ACCOUNT_TOKENS_PAGE = "tokens:service_account_tokens"
 ACCESS_TOKEN_PAGE = "tokens:token_detail"  # noqa: S105  (a page)
+# The page of a request to approve a token. Its URL takes the request's id.
+APPROVAL_REQUEST_PAGE = "tokens:organization_approval_detail"
 ACCOUNT_ADAPTER = "accounts.signin.adapter.PortalAccountAdapter"
 ACCOUNT_FORMS = {"login": "accounts.forms.SignInForm", "reauthenticate": "accounts.forms.SignInAgainForm"}
 ACCOUNT_LOGIN_METHODS = {"email"}

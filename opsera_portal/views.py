@@ -40,6 +40,7 @@ class OverviewView(MemberPageMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user = self.person
         tokens = Token.objects.owned_by(user).counts()
+        ending = notices.to_warn_of(user) if tokens.expiring_soon else ()
         progress = usage.progress_of_counting()
         uses = usage.of(user, progress)
         days = usage.days(uses)
@@ -54,7 +55,8 @@ class OverviewView(MemberPageMixin, TemplateView):
         return super().get_context_data(
             live_token_count=tokens.live,
             expiring_soon_count=tokens.expiring_soon,
-            ending=notices.to_warn_of(user) if tokens.expiring_soon else (),
+            ending=ending,
+            ask_first=notices.asking_first(ending),
             awaited=awaited_approvals(user),
             to_confirm=ReviewItem.objects.asked_of(user).waiting().count(),
             days=days,

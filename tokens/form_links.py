@@ -114,10 +114,13 @@ def _read_name(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterat
         return
     initial["name"] = free_name_like(owner=owner, name=name)
     if initial["name"] != name:
-        yield _("You already have a token with the name “%(name)s”. The form suggests “%(suggested)s”.") % {
-            "name": name,
-            "suggested": initial["name"],
-        }
+        if owner.is_service_account:
+            said = _(
+                "The service account already has a token with the name “%(name)s”. The form suggests “%(suggested)s”."
+            )
+        else:
+            said = _("You already have a token with the name “%(name)s”. The form suggests “%(suggested)s”.")
+        yield said % {"name": name, "suggested": initial["name"]}
 
 
 def _read_scopes(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
@@ -129,9 +132,11 @@ def _read_scopes(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iter
     if unknown := [word for word in words if word not in BY_ID]:
         yield _("These scopes don't exist and were left out: %(scopes)s.") % {"scopes": listed(unknown)}
     if useless:
-        yield _("With your role, these scopes allow nothing and were left out: %(scopes)s.") % {
-            "scopes": listed(useless)
-        }
+        if owner.is_service_account:
+            said = _("With the service account's role, these scopes allow nothing and were left out: %(scopes)s.")
+        else:
+            said = _("With your role, these scopes allow nothing and were left out: %(scopes)s.")
+        yield said % {"scopes": listed(useless)}
     check_scopes(known, owner.own_organization)
 
 

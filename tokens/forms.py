@@ -34,7 +34,14 @@ CUSTOM = "custom"
 _TYPED_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 ALL_PIPELINES, ONLY_THESE = "all", "only"
 WHICH_PIPELINES = [(ALL_PIPELINES, gettext_lazy("All that I can use")), (ONLY_THESE, gettext_lazy("Only these"))]
+ALL_OF_ACCOUNT = gettext_lazy("All that the service account can use")
 CHOICES_OF_LIFETIME = [*Lifetime.choices, (CUSTOM, gettext_lazy("On a date"))]
+
+
+def ways_to_choose(owner: User) -> list[tuple[str, Text]]:
+    """The choices of ``which_pipelines``, in words for this owner."""
+    (value, label), only = WHICH_PIPELINES
+    return [(value, ALL_OF_ACCOUNT if owner.is_service_account else label), only]
 
 
 class NameField(forms.CharField):
@@ -179,7 +186,7 @@ class TokenForm(forms.Form):
         field = self.fields["not_before"]
         field.help_text = gettext(
             "In your time zone (%(zone)s). Before this time, every use is refused. The lifetime counts from now."
-        ) % {"zone": self.owner.time_zone.replace("_", " ") or "UTC"}
+        ) % {"zone": timezone.get_current_timezone_name().replace("_", " ")}
         # Browsers show nothing in a field for times if they can't read its value.
         if (given := self["not_before"].value()) and not _TYPED_TIME.fullmatch(given):
             field.widget.attrs["type"] = "text"
@@ -200,9 +207,8 @@ class TokenForm(forms.Form):
         which = self.cleaned_data.get("which_pipelines") or (ONLY_THESE if words else ALL_PIPELINES)
         if which == ALL_PIPELINES and words:
             # Either can be the mistake, and one of them would give the token more than the person wants.
-            raise forms.ValidationError(
-                gettext("You chose pipelines, and “All that I can use”. Choose “Only these”, or no pipelines.")
-            )
+            both = gettext("You chose pipelines, and “%(all)s”. Choose “Only these”, or no pipelines.")
+            raise forms.ValidationError(both % {"all": ways_to_choose(self.owner)[0][1]})
         return chosen_by(self.owner, words) if which == ONLY_THESE else None
 
     def clean(self) -> dict[str, Any]:

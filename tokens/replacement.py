@@ -9,6 +9,7 @@ the whole family, as RFC 9700 section 4.14.2 describes it for refresh tokens.
 """
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
@@ -23,6 +24,7 @@ from accounts.notifications.kinds import REPLACED_TOKEN_REUSED
 from accounts.privileges import Privilege, require_proof
 from auditlog.actions import Action
 from auditlog.record import record
+from core.api import scopes
 from core.db.locks import lock, lock_if_exists
 from core.errors import DomainError, NotAllowed, errors_of
 from core.http.request_context import person_of
@@ -141,13 +143,13 @@ def end_family(token: Token, *, request: HttpRequest) -> list[Token]:
 
     Replacing a token of the family takes the same lock, so no token can be created meanwhile and escape.
     """
-    if not _family_from(token):
+    if not family_from(token):
         # A person with an old token can send it often. The others of the organization don't wait for that.
         return []
     with transaction.atomic():
         lock(Organization.objects.all(), token.organization_id)
         ended = end_tokens(
-            _family_from(token),
+            family_from(token),
             action=Action.TOKEN_ENDED_BY_REUSE,
             reason=str(REUSED),
             request=request,
@@ -161,9 +163,19 @@ def end_family(token: Token, *, request: HttpRequest) -> list[Token]:
     return ended
 
 
+def lock_rotating_families(token_ids: Collection[uuid.UUID]) -> list[Token]:
+    """Those of the tokens that can replace themselves and whose family has live tokens. These families can't grow until
+    the transaction ends, because replacing a token takes the same locks."""
+    some = Token.objects.filter(pk__in=token_ids, scope__contains=scopes.ROTATE.id)
+    found = [token for token in some if token.rotates and family_from(token)]
+    for organization_id in sorted({token.organization_id for token in found}):
+        lock(Organization.objects.all(), organization_id)
+    return found
+
+
 def tokens_replaced_since(token: Token, since: datetime, *, most: int) -> list[uuid.UUID]:
     """The ids of the tokens that this one replaced, directly or earlier, and that were in use after ``since``: the
-    newest first, at most so many. In one query, as `_family_from`."""
+    newest first, at most so many. In one query, as `family_from`."""
     if token.created_at <= since:
         return []
     table = connection.ops.quote_name(Token._meta.db_table)
@@ -178,7 +190,7 @@ def tokens_replaced_since(token: Token, since: datetime, *, most: int) -> list[u
     return [row.pk for row in found]
 
 
-def _family_from(token: Token) -> list[uuid.UUID]:
+def family_from(token: Token) -> list[uuid.UUID]:
     """The ids of the token and of all that replaced it, without those that have ended for certain. Those before it have
     ended: `_end_predecessor`.
 

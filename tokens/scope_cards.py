@@ -31,6 +31,7 @@ class Clauses:
     again: Text
     none: Text
     refused: Text
+    refused_to_account: Text
 
 
 # By the words of the `Reach`, which are English in every language.
@@ -40,12 +41,14 @@ CLAUSES = {
         again=gettext_lazy("runs %(count)s"),
         none=gettext_lazy("runs no pipelines"),
         refused=gettext_lazy("Your role can't run pipelines"),
+        refused_to_account=gettext_lazy("The service account's role can't run pipelines"),
     ),
     ("read", "pipelines"): Clauses(
         some=lambda number: ngettext("reads %(count)s pipeline", "reads %(count)s pipelines", number),
         again=gettext_lazy("reads %(count)s"),
         none=gettext_lazy("reads no pipelines"),
         refused=gettext_lazy("Your role can't read pipelines"),
+        refused_to_account=gettext_lazy("The service account's role can't read pipelines"),
     ),
 }
 
@@ -90,7 +93,7 @@ def _card(
 ) -> dict[str, Any]:
     opened = [verdict.route.operation for verdict in found if scope in verdict.route.operation.scopes]
     is_open = is_allowed and bool(usable_by(user, scope))
-    note = _what_it_opens(scope, found, count) if is_open else _why_closed(opened, user, is_allowed=is_allowed)
+    note = _what_it_opens(scope, user, found, count) if is_open else _why_closed(opened, user, is_allowed=is_allowed)
     return {
         "id": scope.id,
         "label": scope.label,
@@ -107,7 +110,11 @@ def _why_closed(opened: list[Operation], user: User, *, is_allowed: bool) -> str
     if not is_allowed:
         return gettext("Not allowed by your organization")
     roles = get_text_list(_roles_that_use(opened, user), gettext("or"))
-    return gettext("Nothing with your role: ask an Administrator for the role %(roles)s.") % {"roles": roles}
+    if user.is_service_account:
+        said = gettext("Nothing with the service account's role: an Administrator can give it the role %(roles)s.")
+    else:
+        said = gettext("Nothing with your role: ask an Administrator for the role %(roles)s.")
+    return said % {"roles": roles}
 
 
 def _roles_that_use(operations: list[Operation], user: User) -> list[str]:
@@ -118,14 +125,14 @@ def _roles_that_use(operations: list[Operation], user: User) -> list[str]:
     return labels or [str(SiteRole.ADMINISTRATOR.label)]
 
 
-def _what_it_opens(scope: Scope, found: list[Verdict], count: Count) -> str:
+def _what_it_opens(scope: Scope, user: User, found: list[Verdict], count: Count) -> str:
     """The number of operations is the one on the page of a token with this scope: of all operations, with those that
     need no scope."""
     opened = [verdict for verdict in found if scope in verdict.route.operation.scopes]
     usable = [verdict for verdict in opened if verdict.allows]
     can, all_ = _reaches(usable), _reaches(opened)
     sentences = [get_text_list(list(_counts(can, count)), gettext("and"))] if can else []
-    sentences += [str(_clauses_of(reach).refused) for reach in all_ if reach not in can]
+    sentences += [_refused(reach, user) for reach in all_ if reach not in can]
     if len(usable) < len(opened) or not sentences:
         numbers = {"allowed": sum(verdict.allows for verdict in found), "total": len(found)}
         sentences.append(gettext("%(allowed)s of %(total)s operations") % numbers)
@@ -145,6 +152,11 @@ def _counts(reaches: list[Reach], count: Count) -> Iterator[str]:
         else:
             yield clauses.some(number) % {"count": grouped(number)}
         before = reach.many
+
+
+def _refused(reach: Reach, user: User) -> str:
+    clauses = _clauses_of(reach)
+    return str(clauses.refused_to_account if user.is_service_account else clauses.refused)
 
 
 def _clauses_of(reach: Reach) -> Clauses:

@@ -54,6 +54,37 @@ class SingleSignOnSerializer(serializers.Serializer[Any]):
     last_failure_at = serializers.DateTimeField(allow_null=True)
 
 
+class TryClaimsBody(StrictSerializer):
+    claims = serializers.DictField(
+        help_text="The content of an ID token or of the user info, not the token itself. Nothing of it is kept."
+    )
+
+
+class RuledGroupSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    rule = serializers.IntegerField(help_text="The position of the first group rule that matches, from 1.")
+
+
+class ClaimsOutcomeSerializer(serializers.Serializer[Any]):
+    """What the rules would give to a person with these claims."""
+
+    is_refused = serializers.BooleanField(help_text="Whether the sign-in is refused, because no role rule applies.")
+    site_role = serializers.ChoiceField(
+        choices=SiteRole.choices,
+        allow_null=True,
+        help_text="`null`: it stays as it is, because there are no role rules or the provider has left out a claim.",
+    )
+    role_rule = serializers.IntegerField(
+        allow_null=True, help_text="The position of the role rule that decides, from 1. `null`: none applies."
+    )
+    groups = RuledGroupSerializer(many=True)
+    left_out = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Claims that the provider left out because they are too long. Rules on them are skipped.",
+    )
+
+
 class ChangeSingleSignOnBody(StrictSerializer):
     """Fields that are left out stay as they are. The first time, `name`, `issuer`, `client_id` and `client_secret` are
     required."""

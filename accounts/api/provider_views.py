@@ -9,11 +9,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import seen, services
-from accounts.api.provider_serializers import ChangeSingleSignOnBody, SingleSignOnSerializer
+from accounts.api.provider_serializers import (
+    ChangeSingleSignOnBody,
+    ClaimsOutcomeSerializer,
+    SingleSignOnSerializer,
+    TryClaimsBody,
+)
 from accounts.api.views import may_manage
-from accounts.models import OrganizationProvider
+from accounts.models import Group, OrganizationProvider
 from accounts.privileges import Privilege
 from accounts.services.single_sign_on import values_of_provider
+from accounts.signin.single_sign_on.people import outcome_for
 from core.api.etags import seen_by, with_etag
 from core.api.operations import Operation
 from core.api.serializers import utc_text
@@ -27,6 +33,9 @@ class SingleSignOnViewSet(ApiViewSet):
             _("See the organization's single sign-on"), only_reads=True, role_allows=may_manage, has_etag=True
         ),
         "partial_update": replace(Privilege.CHANGE_SINGLE_SIGN_ON.operation(role_allows=may_manage), has_etag=True),
+        "preview": Operation(
+            _("See which site role and groups follow from claims"), only_reads=True, role_allows=may_manage
+        ),
         "destroy": Privilege.REMOVE_SINGLE_SIGN_ON.operation(role_allows=may_manage),
     }
     serializer_class = SingleSignOnSerializer
@@ -45,6 +54,25 @@ class SingleSignOnViewSet(ApiViewSet):
         body = self.read_body(ChangeSingleSignOnBody)
         row = services.save_provider(actor=self.person, seen=seen_by(request), request=request._request, **body)
         return self._shown(row)
+
+    @extend_schema(operation_id="single_sign_on_preview", request=TryClaimsBody, responses=ClaimsOutcomeSerializer)
+    def preview(self, request: Request) -> Response:
+        """Which site role and groups the stored rules would give to a person with these claims. It changes nothing."""
+        claims = self.read_body(TryClaimsBody)["claims"]
+        row = OrganizationProvider.objects.manageable_by(self.person).first() or OrganizationProvider()
+        outcome = outcome_for(row, claims)
+        groups = Group.objects.readable_by(self.person).filter(pk__in=list(outcome.groups))
+        return Response(
+            {
+                "is_refused": outcome.is_refused,
+                "site_role": None if outcome.is_refused else outcome.site_role,
+                "role_rule": outcome.role_rule,
+                "groups": [
+                    {"id": group.pk, "name": group.name, "rule": outcome.groups[str(group.pk)]} for group in groups
+                ],
+                "left_out": outcome.left_out,
+            }
+        )
 
     @extend_schema(operation_id="single_sign_on_remove", request=None, responses={204: None})
     def destroy(self, request: Request) -> Response:

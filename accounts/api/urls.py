@@ -38,6 +38,11 @@ urlpatterns = [
         SingleSignOnViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
         name="single_sign_on",
     ),
+    path(
+        "organization/single-sign-on/preview",
+        SingleSignOnViewSet.as_view({"post": "preview"}),
+        name="single_sign_on_preview",
+    ),
     path("organization/mails", MailViewSet.as_view({"get": "list"}), name="organization_mail_list"),
     path(
         "service-accounts",

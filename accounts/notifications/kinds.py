@@ -49,6 +49,7 @@ class Kind:
 
     ``is_security``: the person can choose about mails, but always sees these in the portal. ``sentence_of_account``:
     for a token of a service account, if the sentence differs. It follows the name of the account.
+    ``is_about_request``: the details have the id of a request for approval as ``request``, and links lead to its page.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Kind:
     default: Channel
     is_security: bool = False
     sentence_of_account: Text = ""
+    is_about_request: bool = False
 
     @property
     def channels(self) -> list[Channel]:
@@ -170,6 +172,31 @@ CREATED_FOR_YOU = Kind(
     is_security=True,
     sentence_of_account=gettext_lazy("%(actor)s created the token “%(token)s”."),
 )
+APPROVAL_REQUESTED = Kind(
+    "approval_requested",
+    gettext_lazy("A token waits for your approval (Administrators and Security Managers)"),
+    gettext_lazy("%(actor)s asks you to approve the token “%(token)s”."),
+    Channel.PORTAL_AND_MAIL,
+    is_about_request=True,
+)
+APPROVED = Kind(
+    "approved",
+    gettext_lazy("A token that you requested was approved"),
+    gettext_lazy("%(actor)s approved the token “%(token)s”. The portal shows it to you once, within 24 hours."),
+    Channel.PORTAL_AND_MAIL,
+)
+REJECTED = Kind(
+    "rejected",
+    gettext_lazy("A token that you requested was rejected"),
+    gettext_lazy("%(actor)s rejected the token “%(token)s”: %(reason)s"),
+    Channel.PORTAL_AND_MAIL,
+)
+REQUEST_LAPSED = Kind(
+    "request_lapsed",
+    gettext_lazy("Nobody decided in time about a token that you requested"),
+    gettext_lazy("Nobody approved or rejected the token “%(token)s” in time, so your request has lapsed."),
+    Channel.PORTAL_AND_MAIL,
+)
 ROLE_CHANGED = Kind(
     "role_changed",
     gettext_lazy("Your site role was changed"),
@@ -200,6 +227,10 @@ KINDS = (
     REPLACED_TOKEN_REUSED,
     REPLACED,
     CREATED_FOR_YOU,
+    APPROVAL_REQUESTED,
+    APPROVED,
+    REJECTED,
+    REQUEST_LAPSED,
     ROLE_CHANGED,
     WEBHOOK_FAILED,
 )

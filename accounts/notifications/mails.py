@@ -3,13 +3,12 @@
 import uuid
 from collections.abc import Sequence
 
-from django.conf import settings
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import Notification, User
 from accounts.notifications.kinds import BY_ID, channel_for
-from accounts.notifications.texts import sentence_of
+from accounts.notifications.texts import page_about, sentence_of
 from core.http.public_address import public_url
 from core.mail.kinds import mail_kind
 from core.mail.messages import mail_from
@@ -55,7 +54,7 @@ def _mail(found: list[Notification], subject: str, *, is_daily: bool) -> EmailMe
             {
                 "sentence": sentence_of(row),
                 "at": row.at,
-                "token_url": public_url(settings.ACCESS_TOKEN_PAGE, row.token_id) if row.token_id else "",
+                "page_url": public_url(*page) if (page := page_about(row)) else "",
             }
             for row in found[:LISTED]
         ],

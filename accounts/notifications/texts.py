@@ -1,9 +1,11 @@
 """What a notification says, in the reader's language and time zone."""
 
+import uuid
 from collections import defaultdict
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.utils.formats import date_format
 from django.utils.translation import gettext
 
@@ -29,6 +31,15 @@ def sentence_of(notification: Notification) -> str:
         return sentence
     # Translators: what happened to a token of this service account.
     return gettext("%(account)s (service account): %(sentence)s") % {"account": account, "sentence": sentence}
+
+
+def page_about(notification: Notification) -> tuple[str, uuid.UUID] | None:
+    """The page about which a notification is, as the name of its address and the id. ``None`` if there is none."""
+    kind = BY_ID.get(notification.kind)
+    details = notification.details if isinstance(notification.details, dict) else {}
+    if kind is not None and kind.is_about_request and details.get("request"):
+        return settings.APPROVAL_REQUEST_PAGE, uuid.UUID(details["request"])
+    return (settings.ACCESS_TOKEN_PAGE, notification.token_id) if notification.token_id else None
 
 
 def _word(name: str, value: Any) -> str:

@@ -61,6 +61,8 @@ def greta(api, administrator, organization):
     OrganizationProvider.objects.create(organization=organization, last_failure=f"No member has {EMAIL}: {SUBJECT}")
     said = {"by": "single sign-on", "subject": SUBJECT, "claims": {"groups": [SUBJECT]}}
     record(actor=greta, action=Action.USER_ROLE_CHANGED, target=greta, **said)
+    exchanged = {"claims": {"actor": [NAME.upper()], "user_email": [EMAIL]}}
+    record(actor=account, action=Action.TOKEN_EXCHANGED, target=TokenFactory(owner=account), **exchanged)
     webhook = WebhookFactory(organization=organization, description=f"Chat of {NAME}")
     for row in (
         Notification.objects.first(),
@@ -216,6 +218,25 @@ def test_operator_erases_with_a_command(greta, monkeypatch):
     assert (findings(), tables_with(EMAIL)) == ([], set())
     with pytest.raises(CommandError, match="Nobody"):
         call_command("erase_person", EMAIL, "--yes")
+
+
+def test_claim_of_an_exchange_is_replaced_if_it_is_the_name_or_the_address():
+    long = f"{'ada' * 20}@{'acme' * 12}.example"
+    erased = Erased(User(email="e@erased.invalid", name="Erased person 1"), ["ada@acme.example", long, "Ada"])
+    said = {
+        "actor": ["ada"],
+        "user_login": ["ada-b"],
+        "user_email": ["ADA@acme.example", long[:100]],
+        "run_id": [7, None],
+    }
+
+    found = erased.details({"claims": said, "reason": "Ada asked."}, actor_email="")
+
+    assert found == {
+        "claims": said | {"actor": ["Erased person 1"], "user_email": ["e@erased.invalid"] * 2},
+        "reason": "Ada asked.",
+    }
+    assert erased.details({"claims": ["Ada"]}, actor_email="") == {"claims": ["Ada"]}
 
 
 def test_only_whole_words_are_replaced():

@@ -133,11 +133,16 @@ def test_each_kind_has_a_sentence_whatever_its_details(owner):
     assert texts.sentence_of(Notification(kind="of_the_future")) == "of_the_future"
 
 
-def test_page_lists_the_newest_first_and_marks_unread_ones(client, owner, member, django_assert_max_num_queries):
+def test_page_lists_the_newest_first_and_marks_unread_ones(
+    client, owner, member, stranger, django_assert_max_num_queries
+):
     token = TokenFactory(owner=owner)
     first = told(owner, once="1", at=timezone.now() - timedelta(hours=1))
     second = told(owner, LEAKED, "2", token_id=token.pk, token_name="<b>Nightly</b>")
     other = told(member)
+    client.force_login(stranger)
+    assert "No notifications yet." in client.get(PAGE).text
+    assert "No notification matches." in client.get(f"{PAGE}?kind=leaked").text
     client.force_login(owner)
 
     with django_assert_max_num_queries(12):

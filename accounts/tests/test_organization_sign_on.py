@@ -494,6 +494,12 @@ def test_claims_can_be_tried_without_keeping_anything(row, administrator, client
     dev = GroupFactory(organization=administrator.organization, name="Dev")
     client.force_login(administrator)
     trying = f"{PAGE}try/"
+
+    def preview(body):
+        return client.post(f"{API}/preview", body, content_type="application/json")
+
+    nothing = {"is_refused": False, "site_role": None, "role_rule": None, "groups": [], "left_out": []}
+    assert preview({"claims": {"groups": ["ops"]}}).json() == nothing
     assert "there are no lines for site roles" in client.post(trying, {"claims": "{}"}).text
     change(
         row,
@@ -506,11 +512,21 @@ def test_claims_can_be_tried_without_keeping_anything(row, administrator, client
 
     assert "Site role Auditor: line 1 applies, groups = ops." in page
     assert "line 1 applies, groups = dev." in page
+    assert preview({"claims": {"groups": ["ops", "dev"]}}).json() == nothing | {
+        "site_role": "auditor",
+        "role_rule": 1,
+        "groups": [{"id": str(dev.pk), "name": "Dev", "rule": 1}],
+    }
+    assert preview({"claims": {"_claim_names": {"groups": "x"}}}).json() == nothing | {"left_out": ["groups"]}
     assert "no line applies, so it is the one by default" in client.post(trying, {"claims": "{}"}).text
     left_out = client.post(trying, {"claims": '{"_claim_names": {"groups": "x"}}'}).text
     assert "The provider has left out these claims" in left_out
     change(row, refuses_unmapped=True)
     assert "The sign-in is refused" in client.post(trying, {"claims": "{}"}).text
+    assert preview({"claims": {}}).json() == nothing | {"is_refused": True}
+    for body in ({}, {"claims": None}, {"claims": []}, {"claims": "{}"}, {"claims": {}, "more": 1}, []):
+        assert preview(body).status_code == 400
+    assert preview({"claims": {"\x00": "\x00", "groups": [{"x": [None]}]}}).status_code == 200
     for wrong in ("", "[]", "x.y.z", '"a"', "[" * 50_000, "\x00"):
         assert client.post(trying, {"claims": wrong}).status_code == 400
     assert Activity.objects.count() == before

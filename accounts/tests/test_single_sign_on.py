@@ -24,7 +24,7 @@ from accounts.models import User
 from accounts.signin.single_sign_on.failures import SignInFailure
 from accounts.signin.single_sign_on.links import Identity, connect
 from accounts.signin.single_sign_on.openid import CheckedOpenIDConnect, _identity_of
-from accounts.signin.single_sign_on.provider import provider_of_settings
+from accounts.signin.single_sign_on.provider import provider_of_settings, providers_for
 from accounts.signin.single_sign_on.views import STARTS
 from accounts.tests import openid
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
@@ -216,6 +216,26 @@ def test_member_with_the_verified_address_signs_in_and_is_linked(client, provide
     assert connect(provider=provider_of_settings(), identity=Identity(SUBJECT, owner.email), request=None) == link
     assert [entry.actor for entry in actions("provider_connected")] == [owner]
     assert actions("signed_in")[0].details == {"methods": ["single sign-on"]}
+
+
+def test_provider_for_one_organization_signs_in_only_its_people(client, provider, owner, stranger, settings, caplog):
+    provider.knows(email=stranger.email, email_verified=True)
+    sign_in(client)
+    assert signed_in_as(client) == str(stranger.pk)
+    client.logout()
+    settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, organization=owner.organization.slug)
+
+    for _ in ("connected before", "not connected"):
+        assert sign_in(client).status_code == 302
+        assert signed_in_as(client) is None
+        SocialAccount.objects.all().delete()
+    assert "is not of the provider's organization" in caplog.text
+    assert f"in the organization {owner.organization.slug}" in caplog.text
+    assert (len(providers_for(stranger)), len(providers_for(owner))) == (0, 1)
+
+    provider.knows(email=owner.email, email_verified=True)
+    sign_in(client)
+    assert signed_in_as(client) == str(owner.pk)
 
 
 def test_sign_in_changes_nothing_and_stores_no_token_of_the_provider(client, provider, owner):

@@ -13,8 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import time_machine
+from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
@@ -342,6 +344,31 @@ def test_replaced_secret_signs_for_another_day(reading, receiver, administrator)
     send()
     assert len(receiver.requests) == 2
     assert "can't read the secret" in WebhookDelivery.objects.get(webhook=other).last_error
+
+
+def test_secrets_are_read_with_the_new_key_after_the_command(receiver, administrator, settings, capsys):
+    webhook, _ = create(administrator, receiver, "leaked")
+    _, secret = services.replace_secret(actor=administrator, webhook=webhook)
+    old, new = signatures.BOX.key_of_the_file(), Fernet.generate_key().decode()
+    before = Webhook.objects.values("secret", "previous_secret").get()
+    settings.WEBHOOK_SECRETS_KEYS = (new,)
+    with pytest.raises(CommandError, match="1 could not be read"):
+        call_command("reencrypt_webhook_secrets")
+    settings.WEBHOOK_SECRETS_KEYS = (new, old)
+    call_command("reencrypt_webhook_secrets", "--dry-run")
+    assert Webhook.objects.values("secret", "previous_secret").get() == before
+
+    call_command("reencrypt_webhook_secrets")
+
+    settings.WEBHOOK_SECRETS_KEYS = (new,)
+    webhook.refresh_from_db()
+    signed = signatures.headers_for(webhook, event_id=webhook.pk, payload="{}", at=timezone.now())
+    both = signed["webhook-signature"].split()
+    stamp = int(signed["webhook-timestamp"])
+    assert (len(both), both[0]) == (2, signatures.signature(secret, signed["webhook-id"], stamp, "{}"))
+    said = capsys.readouterr()
+    assert said.err == f"No key opens the secret of webhook {webhook.pk}.\n"
+    assert "Secrets of 1 webhook encrypted again." in said.out
 
 
 def test_only_administrators_of_the_organization_manage_webhooks(

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.generic import View
 
@@ -34,6 +35,12 @@ class NotificationListView(SectionMixin, MemberPageMixin, KeysetTableMixin):
 
     def get_queryset(self) -> NotificationQuerySet:
         return Notification.objects.of(self.person)
+
+    def _empty_text(self) -> str | None:
+        text = super()._empty_text()
+        if text is None and not self.narrowing():
+            return _("No notifications yet. You are told here what happens to your tokens and your account.")
+        return text
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         # Without the filters, because "Mark all as read" marks all.

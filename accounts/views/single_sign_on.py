@@ -17,10 +17,11 @@ from accounts import seen, services
 from accounts.models import Group, OrganizationProvider
 from accounts.privileges import Privilege
 from accounts.provider_forms import ProviderForm, TryClaimsForm
-from accounts.provider_rules import outcome_of
 from accounts.roles import Ability, SiteRole
 from accounts.security.decorators import never_cached
 from accounts.security.reauthentication import RecentSignInMixin
+from accounts.signin.single_sign_on.people import outcome_for
+from accounts.signin.single_sign_on.provider import providers_for
 from accounts.views.base import OrganizationPageMixin
 from core.http.public_address import public_url
 from core.pages.confirm import confirm_page
@@ -103,13 +104,7 @@ class SingleSignOnTryView(SingleSignOnPageView):
 
     def _result(self, row: OrganizationProvider, claims: Mapping[str, Any]) -> dict[str, Any]:
         """``role``: a sentence, and for each group its name with a sentence."""
-        outcome = outcome_of(
-            claims,
-            role_rules=row.role_rules,
-            group_rules=row.group_rules,
-            default_role=row.default_role,
-            refuses_unmapped=row.refuses_unmapped,
-        )
+        outcome = outcome_for(row, claims)
         names = {str(group.pk): group.name for group in self.groups}
         return {
             "role": _role_in_words(row, outcome.site_role, outcome.role_rule, is_refused=outcome.is_refused),
@@ -166,7 +161,8 @@ class SingleSignOnRemoveView(SingleSignOnPageView):
         )
 
     def _own_consequence(self) -> list[str]:
-        if self.person.has_usable_password() or settings.OPENID_PROVIDER is not None:
+        others = [provider for provider in providers_for(self.person) if provider.row is None]
+        if self.person.has_usable_password() or others:
             return []
         return [_("You have no password yourself. You can request one there once you are signed out.")]
 

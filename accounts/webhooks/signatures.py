@@ -11,7 +11,7 @@ from uuid import UUID
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import Webhook
-from core.encryption import Box
+from core.encryption import Box, Context
 
 BOX = Box(setting="WEBHOOK_SECRETS_KEYS", file_name="webhook-secrets.key")
 PREFIX = "whsec_"
@@ -26,7 +26,12 @@ def new_secret() -> str:
 
 @sensitive_variables()
 def seal(secret: str, webhook_id: UUID) -> str:
-    return BOX.encrypt(secret, ("webhook", str(webhook_id)))
+    return BOX.encrypt(secret, _context(webhook_id))
+
+
+def seal_again(sealed: str, webhook_id: UUID) -> str:
+    """Encrypts with the first key. Raises ``SecretUnreadable``."""
+    return BOX.encrypt_again(sealed, _context(webhook_id))
 
 
 @sensitive_variables()
@@ -56,6 +61,10 @@ def headers_for(webhook: Webhook, *, event_id: UUID, payload: str, at: datetime)
 
 
 def _secrets(webhook: Webhook, at: datetime) -> Iterable[str]:
-    yield BOX.decrypt(webhook.secret, ("webhook", str(webhook.pk)))
+    yield BOX.decrypt(webhook.secret, _context(webhook.pk))
     if webhook.previous_secret and webhook.previous_secret_until and at < webhook.previous_secret_until:
-        yield BOX.decrypt(webhook.previous_secret, ("webhook", str(webhook.pk)))
+        yield BOX.decrypt(webhook.previous_secret, _context(webhook.pk))
+
+
+def _context(webhook_id: UUID) -> Context:
+    return ("webhook", str(webhook_id))

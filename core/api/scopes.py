@@ -64,7 +64,7 @@ PIPELINE_READONLY = Scope(
 SECURITY_LOGS = Scope(
     "security-logs",
     gettext_noop("Security Logs (Read Only)"),
-    gettext_noop("The organization's two audit logs, if your role allows reading them."),
+    gettext_noop("The organization's two audit logs, if the role of the token's owner allows reading them."),
     only_reads=True,
 )
 SCIM = Scope(

@@ -21,7 +21,8 @@ class DatabaseWorker(Worker):
     def run(self) -> None:
         """Executes tasks until ``running`` is false, or with ``batch`` until there are none.
 
-        Only one thread of a process looks for the next task at a time.
+        Only one thread of a process looks for the next task at a time. The library's own loop looks, executes and waits
+        in one method. It has no hook between these, and ends if SQLite is locked when its transaction begins.
         """
         while self.running:
             with _TURN_TO_LOOK:

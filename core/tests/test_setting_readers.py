@@ -202,6 +202,7 @@ def test_secret_key_that_is_too_short_is_refused_and_not_shown(tmp_path):
         ("EMAIL_EHLO_NAME", "a b"),
         ("SSL_CERT_FILE", "/nowhere/authorities.pem"),
         ("OIDC_EMAIL_VERIFIED", "sometimes"),
+        ("OIDC_ORGANIZATION", "Acme Ltd."),
         ("TRUSTED_PROXIES", "foo"),
         ("HTTP_STEP_ALLOWED_NETWORKS", "foo"),
         ("HTTP_STEP_ALLOWED_NETWORKS", "private"),

@@ -317,6 +317,7 @@ GET  /organization/mails           no     no     no     no     ok     no       n
 GET  /organization/single-sign-on  no     no     no     no     session no      no      session  no       who?
 PATCH /organization/single-sign-on no     no     no     no     session no      no      session  no       who?
 DELETE /organization/single-sign-on no    no     no     no     session no      no      session  no       who?
+POST /organization/single-sign-on/preview no no no no session no no session no who?
 GET  /organization/policy          no     no     no     no     ok     ok       ok      ok       no       who?
 PATCH /organization/policy         no     no     no     no     session no      no      session  no       who?
 POST /organization/policy/preview  no     no     no     no     ok     no       no      ok       no       who?
@@ -463,6 +464,7 @@ GET  /organization/mails           ok     ok           no       no              
 GET  /organization/single-sign-on  no     no           no       no                no    no
 PATCH /organization/single-sign-on no     no           no       no                no    no
 DELETE /organization/single-sign-on no    no           no       no                no    no
+POST /organization/single-sign-on/preview no no        no       no                no    no
 GET  /organization/policy          ok     ok           no       no                no    no
 PATCH /organization/policy         no     no           no       no                no    no
 POST /organization/policy/preview  ok     ok           no       no                no    no
@@ -768,6 +770,7 @@ def body_for(path, things, method=""):
         # The only change to a person that tokens may make.
         "/users/{user}": {"is_active": False},
         "/organization/single-sign-on": PROVIDER,
+        "/organization/single-sign-on/preview": {"claims": {"groups": ["ops"]}},
         "/scim/v2/Users": {"userName": "new@acme.example"},
         "PUT /scim/v2/Users/{user}": {"userName": things["user"].email},
         "PATCH /scim/v2/Users/{user}": {"Operations": [{"op": "replace", "path": "active", "value": False}]},

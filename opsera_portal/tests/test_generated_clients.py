@@ -282,6 +282,7 @@ BODIES = {
         "client_secret": "a secret",
         "role_rules": [{"claim": "groups", "value": "ops", "site_role": "auditor"}],
     },
+    "single_sign_on_preview": lambda world: {"claims": {"groups": ["ops"]}},
     "token_change": lambda world: {"description": "For the nightly build"},
     "token_create": lambda world: {"name": "Élan", "scopes": ["pipeline"], "lifetime": "1d"},
     "token_current_expire": lambda world: {"reason": "Lost"},

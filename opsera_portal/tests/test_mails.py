@@ -107,6 +107,7 @@ class Mails:
             ApprovalRequestFactory(token__owner=owner, decision=decision, decided_by=administrator, decided_at=now)
             for decision in (Decision.APPROVED, Decision.REJECTED)
         ]
+        self.decided.append(ApprovalRequestFactory(token__owner=owner, token__waits_until=now))
         Token.objects.filter(pk=self.decided[0].token_id).update(waits_until=None, approved_at=now)
         self.pipeline = PipelineFactory(owner=owner, name="Deploy")
         self.run = RunFactory(pipeline=self.pipeline, started_by=owner, outcome=RunOutcome.FAILED)

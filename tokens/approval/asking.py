@@ -72,20 +72,23 @@ def plan(
 
 def needs_approval_first(token: Token) -> bool:
     """Whether a token like this one needs approval now, and this one has none. Such a token can't be replaced."""
-    if token.approved_at is not None:
-        return False
+    return token.approved_at is None and new_one_waits(token)
+
+
+def new_one_waits(token: Token) -> bool:
+    """Whether a new token with the same scopes and the same lifetime would wait for approval now."""
     return bool(why_needed(token.organization, chosen=token.scopes, lifetime=token.lifetime, owner=token.owner))
 
 
 def ask(plan: Plan, *, actor: User, token: Token, request: HttpRequest | None) -> None:
-    """Writes the request for a token that waits, and mails the people who can decide. ``actor`` created the token."""
+    """Writes the request for a token that waits, and tells the people who can decide. ``actor`` created the token."""
     if not plan.reason:
         return
-    ApprovalRequest.objects.create(
+    approval = ApprovalRequest.objects.create(
         organization_id=token.organization_id,
         token=token,
         asked_by=actor,
         reason=plan.reason,
     )
     record(actor=actor, action=Action.TOKEN_APPROVAL_REQUESTED, target=token, request=request, reason=plan.reason)
-    tell_approvers(token, asked_by=actor)
+    tell_approvers(approval)

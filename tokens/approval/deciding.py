@@ -10,6 +10,8 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
 from accounts.models import User
+from accounts.notifications.kinds import APPROVED, REJECTED
+from accounts.notifications.telling import name_of
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import Ability
 from accounts.services.guard import allowed
@@ -20,7 +22,7 @@ from core.errors import DomainError, NotAllowed, errors_of
 from core.http.request_context import without_tokens
 from core.pages.templatetags.portal import exact
 from core.text import NOT_PRINTABLE, composed, is_printable
-from tokens.approval.mails import decided_mail
+from tokens.approval.mails import tell_maker
 from tokens.approval.models import DECISION_REASON_MAX_LENGTH, ApprovalRequest, Decision, RequestState
 from tokens.models import Token
 from tokens.services import end_tokens
@@ -57,7 +59,7 @@ def approve(
         token.save(update_fields=["waits_until", "approved_at"])
         _decide(found, Decision.APPROVED, actor, reason)
         record(actor=actor, action=Action.TOKEN_APPROVED, target=token, request=request, reason=reason)
-        decided_mail.put(found.asked_by_id, str(found.pk))
+        tell_maker(found, APPROVED, actor=name_of(actor), reason=reason)
     return found
 
 
@@ -73,7 +75,7 @@ def reject(
         found, token = _undecided(actor, approval)
         end_tokens([token.pk], action=Action.TOKEN_REJECTED, ended_by=actor, reason=reason, request=request)
         _decide(found, Decision.REJECTED, actor, reason)
-        decided_mail.put(found.asked_by_id, str(found.pk))
+        tell_maker(found, REJECTED, actor=name_of(actor), reason=reason)
     return found
 
 

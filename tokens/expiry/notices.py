@@ -7,7 +7,7 @@ was created.
 
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from core.http.public_address import public_url
 from core.mail.kinds import mail_kind
 from core.mail.messages import mail_from
 from core.reading import local
+from tokens.approval.asking import needs_approval_first, new_one_waits
 from tokens.mails import LISTED_WITH_DETAILS, To, about, reader_of, subject_about
 from tokens.models import Token
 from tokens.news import news_about, readers_of
@@ -77,7 +78,13 @@ def due(notice: int, *, at: datetime) -> TokenQuerySet:
 
 def to_warn_of(owner: User) -> TokenQuerySet:
     """The tokens that pages warn about: this person's active tokens that expire soon, with a mail or without."""
-    return Token.objects.owned_by(owner).expiring_soon().order_by("expires_at", "id")
+    found = Token.objects.owned_by(owner).expiring_soon().order_by("expires_at", "id")
+    return found.select_related("organization", "owner")
+
+
+def asking_first(tokens: Iterable[Token]) -> set[uuid.UUID]:
+    """Those that can't be replaced or replace themselves, because a token like them needs approval now."""
+    return {token.pk for token in tokens if needs_approval_first(token)}
 
 
 def put_due(stopping: threading.Event) -> None:
@@ -159,6 +166,8 @@ def _mail(owner: User, reader: User, due_notices: list[Notice]) -> EmailMessage:
         "organization": owner.organization,
         "ended": [token for token, notice in listed if notice == ENDED],
         "ending": [token for token, notice in listed if notice != ENDED],
+        "ask_first": asking_first(token for token, _ in listed),
+        "new_waits": {token.pk for token, _ in listed if new_one_waits(token)},
         "further": len(due_notices) - len(listed),
         "pages_url": public_url("tokens:token_list"),
     }

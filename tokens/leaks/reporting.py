@@ -8,6 +8,7 @@ import uuid
 
 from django.db import transaction
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
 
 from accounts.notifications.kinds import LEAKED
 from auditlog.actions import Action
@@ -15,7 +16,10 @@ from core.http.request_context import printable, without_tokens
 from core.rate_limits import Limit
 from tokens.mails import report_mail, tell_owners
 from tokens.models import Token
+from tokens.replacement import family_from, lock_rotating_families
 from tokens.services import end_tokens
+
+FAMILY = gettext_lazy("A token of its family was reported as leaked.")
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +33,8 @@ REPORTS = Limit("token-report", amount=30, seconds=60)
 def report_tokens(*, token_ids: list[uuid.UUID], url: str = "", request: HttpRequest | None = None) -> list[Token]:
     """Ends the tokens that have not ended yet, puts one mail to each owner, and returns the tokens that it ended.
 
+    A token that can replace itself takes along the tokens that replaced it (`_end_successors`).
+
     The caller was shown the tokens themselves, which is all the permission that this needs. ``url`` is where they were
     found, according to the reporter. If a token is reported several times at once, one report ends it.
     """
@@ -37,6 +43,7 @@ def report_tokens(*, token_ids: list[uuid.UUID], url: str = "", request: HttpReq
         return []
     url = without_tokens(printable(url))
     with transaction.atomic():
+        rotating = lock_rotating_families(token_ids)
         ended = end_tokens(
             token_ids,
             action=Action.TOKEN_REPORTED,
@@ -45,6 +52,23 @@ def report_tokens(*, token_ids: list[uuid.UUID], url: str = "", request: HttpReq
             by="someone who has the token",
             found_at=url,
         )
+        for token in rotating:
+            ended += _end_successors(token, url=url, request=request)
         tell_owners(LEAKED, report_mail, ended)
     logger.info("Tokens reported as leaked and ended: %d; request %s", len(ended), getattr(request, "request_id", None))
     return ended
+
+
+def _end_successors(token: Token, *, url: str, request: HttpRequest | None) -> list[Token]:
+    """Ends the live tokens that replaced a reported one, also if that has ended itself. A person who
+    found it may have let it replace itself, and then has the new token. The portal can't know this, so it ends the
+    family, as after a reuse."""
+    return end_tokens(
+        family_from(token),
+        action=Action.TOKEN_REPORTED,
+        reason=str(FAMILY),
+        request=request,
+        by="someone who has a token of its family",
+        found_at=url,
+        reported=str(token.pk),
+    )

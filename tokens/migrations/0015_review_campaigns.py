@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0019_review_campaigns'),
+        ('accounts', '0018_approval_policy'),
         ('tokens', '0014_trust_rules'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -11,7 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accounts.models import Organization, User
+from accounts.models import Notification, Organization, User
+from accounts.notifications.telling import name_of
+from accounts.notifications.texts import page_about, sentence_of
 from accounts.roles import SiteRole
 from accounts.tests.factories import ServiceAccountFactory, UserFactory
 from auditlog.models import Activity
@@ -19,7 +21,7 @@ from core.api.scopes import API, PIPELINE, SECURITY_LOGS
 from core.errors import NotAllowed
 from opsera_portal.tests.mails import delivered
 from tokens import replacement, services
-from tokens.approval import deciding
+from tokens.approval import deciding, lapsing
 from tokens.approval.asking import ApprovalNeeded
 from tokens.approval.models import ApprovalRequest, Decision, RequestState
 from tokens.approval.rules import why_needed
@@ -32,6 +34,7 @@ from tokens.tests.factories import ApprovalRequestFactory, TokenFactory, bearer,
 DAY, MINUTE, SECOND = timedelta(days=1), timedelta(minutes=1), timedelta(seconds=1)
 LIST, ROTATE = "/organization/approvals/", "/api/v1/tokens/current/rotate"
 WHY = "For the export to the archive."
+CONCERNS_MAKER = ("approved", "rejected", "request_lapsed")
 
 
 @pytest.fixture
@@ -95,6 +98,9 @@ def test_token_waits_is_approved_and_is_then_shown_once(organization, owner, adm
     assert all(WHY in mail.body and "Security Logs (Read Only)" in mail.body for mail in asked)
 
     approval = ApprovalRequest.objects.get()
+    noticed = Notification.objects.of(security).get()
+    assert sentence_of(noticed) == f"{name_of(owner)} asks you to approve the token “archive”."
+    assert page_about(noticed) == ("tokens:organization_approval_detail", approval.pk)
     with time_machine.travel(token.created_at + 6 * DAY, tick=False):
         deciding.approve(actor=security, approval=approval, reason="Agreed on Monday.")
         token = Token.objects.get()
@@ -130,6 +136,16 @@ def test_rejected_withdrawn_and_lapsed_tokens_free_their_name_and_work_never(org
     assert (Token.objects.get(pk=lapsed.pk).state, lapsed.ended_at) == (TokenState.EXPIRED, lapsed.waits_until)
     issue(owner)
 
+    owner.notification_choices = {"rejected": "portal"}
+    owner.save()
+    for _ in range(2):
+        lapsing.tell_lapsed(threading.Event())
+    said = [(row.kind, sentence_of(row)) for row in Notification.objects.of(owner).filter(kind__in=CONCERNS_MAKER)]
+    assert said == [
+        ("request_lapsed", "Nobody approved or rejected the token “archive” in time, so your request has lapsed."),
+        ("rejected", f"{name_of(security)} rejected the token “archive”: Use a narrower scope."),
+    ]
+    assert [mail.subject for mail in delivered()][-1] == "Nobody decided about your token “archive” in time"
     assert sorted(found.state for found in ApprovalRequest.objects.all()) == [
         "ended",
         "lapsed",

@@ -233,6 +233,28 @@ def test_mail_says_why_the_token_does_not_work_now_and_which_one_replaces_itself
     assert "Does not work now: Your organization's policy allows tokens a lifetime of 30 days" in delivered()[0].body
 
 
+def test_mail_and_page_say_which_token_needs_a_new_request_instead_of_a_replacement(client, owner):
+    owner.organization.approval_scopes = "security-logs"
+    owner.organization.save()
+    scope = "security-logs tokens:rotate"
+    asks = ending_in(owner, days=5, scope=scope)
+    approved = ending_in(owner, days=5, scope=scope, approved_at=timezone.now())
+    ended = ending_in(owner, hours=-1, scope=scope, approved_at=timezone.now())
+
+    sent()
+
+    body = delivered()[0].body
+    requests = [part.split("?like=")[1].split()[0] for part in body.split("Request ")[1:]]
+    assert requests == [str(asks.pk), str(ended.pk)]
+    assert body.count("/replace/") == body.count("/rotate") == 1
+    client.force_login(owner)
+    for page in ("/", "/profile/tokens/"):
+        html = client.get(page).text
+        assert f'href="/profile/tokens/?like={asks.pk}">Request a new one, which needs approval' in html
+        assert f"{asks.pk}/replace/" not in html
+        assert f"{approved.pk}/replace/" in html
+
+
 def test_no_mail_contains_a_token(owner):
     tokens = [ending_in(owner, days=5), ending_in(owner, hours=-1)]
     notices.put_due(threading.Event())

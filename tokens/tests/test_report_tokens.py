@@ -93,6 +93,31 @@ def test_activity_log_names_the_owner_the_url_and_the_reporters_address(api, own
     assert (entry.organization, entry.token) == (owner.organization, None)
 
 
+@pytest.mark.parametrize("scope", ["pipeline tokens:rotate", "pipeline"])
+def test_report_ends_the_successors_of_a_token_that_replaces_itself(api, owner, scope):
+    newest = TokenFactory(owner=owner, name="weekly", scope=scope)
+    past = {"owner": owner, "name": "weekly", "scope": scope, "replaced_at": timezone.now(), "live_name_key": None}
+    middle = TokenFactory(replaced_by=newest, revoked_at=timezone.now(), **past)
+    reported = TokenFactory(replaced_by=middle, revoked_at=timezone.now(), **past)
+    TokenFactory(owner=owner, scope=scope)
+
+    for _ in range(2):
+        report(api, signed(reported), url=WHERE)
+
+    ended = Token.objects.filter(revoked_at__gt=reported.revoked_at)
+    if scope == "pipeline":
+        # Only a person can replace it, so nobody who found the old one has the new one.
+        assert not ended.exists()
+        return
+    assert [token.revoke_reason for token in ended] == ["A token of its family was reported as leaked."]
+    entry = Activity.objects.get()
+    assert (entry.action, entry.target_id) == ("token.reported", str(newest.pk))
+    assert (entry.details["reported"], entry.details["found_at"]) == (str(reported.pk), WHERE)
+    [message] = delivered()
+    assert message.subject == "Your access token “weekly” was reported as leaked and has been expired"
+    assert f"ID of that one: {reported.pk}" in message.body
+
+
 # The answer is always the same
 
 

@@ -1,5 +1,6 @@
 """Tokens of service accounts: who makes, shows, changes and ends them, who reads about them, and who gets the mails."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from accounts import services as accounts
-from accounts.models import Notification
+from accounts.models import Notification, User
 from accounts.roles import SiteRole
 from accounts.tests.factories import ServiceAccountFactory, UserFactory
 from auditlog.models import Activity, TokenUse
@@ -110,6 +111,13 @@ def test_page_creates_and_reveals_token_of_service_account(client, owner, member
     assert "Tokens of CI deploy" in page.text
     assert f'action="{path}"' in page.text
     assert 'id="my-service-accounts"' in client.get("/profile/tokens/").text
+    User.objects.filter(pk=account.pk).update(site_role=SiteRole.GUEST)
+    form = " ".join(client.get(f"{path}?name=a&scopes=security-logs").text.split())
+    for text in ("All that the service account can use", "see any pipeline yet", "an Administrator can give it"):
+        assert text in form, text
+    assert "With the service account&#x27;s role, these scopes allow nothing" in form
+    assert not re.search(r"your role|all that I can use|that you can use", form, re.IGNORECASE)
+    User.objects.filter(pk=account.pk).update(site_role=account.site_role)
     answer = client.post(path, {"name": "nightly", "scopes": ["api"], "lifetime": "1d"})
     token = Token.objects.get(owner=account)
 
@@ -118,7 +126,8 @@ def test_page_creates_and_reveals_token_of_service_account(client, owner, member
     assert "already been shown" in client.get(answer.url).text
     assert "nightly" in client.get(path).text
     assert client.post(f"{path}name/", {"name": "Nightly"}).text.count("has this name already") == 1
-    assert client.post(f"{path}scopes/", {"scopes": ["api"]}).status_code == 200
+    notes = client.post(f"{path}scopes/", {"scopes": ["api"]})
+    assert (notes.status_code, "all pipelines that the service account can use" in notes.text) == (200, True)
     replaced = client.post(f"/profile/tokens/{token.pk}/replace/", {"overlap_hours": 0})
     assert client.get(replaced.url).status_code == 200
     new = Token.objects.get(owner=account, revoked_at=None)

@@ -28,7 +28,7 @@ from tokens.ended_in_use import listed_in_use
 from tokens.expiry import notices
 from tokens.filters import TokenFilter
 from tokens.form_links import FilledForm, filled_by, limited_to
-from tokens.forms import CUSTOM, WHICH_PIPELINES, TokenForm
+from tokens.forms import CUSTOM, TokenForm, ways_to_choose
 from tokens.lifetimes import Lifetime, as_typed, end_of, longest_lifetime, now_in_seconds
 from tokens.models import Token
 from tokens.names import name_key
@@ -88,7 +88,8 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
             lifetime_choices=lifetime_choices(form),
             **networks_of_policy(form.policy, self.request),
             latest_end=now_in_seconds() + longest_lifetime(form.policy, self.owner),
-            ending=notices.to_warn_of(self.owner),
+            ending=(ending := notices.to_warn_of(self.owner)),
+            ask_first=notices.asking_first(ending),
             to_confirm=self._to_confirm(),
             ended_in_use=listed_in_use(usage.of(self.owner)),
             **kwargs,
@@ -182,7 +183,7 @@ def pipeline_choice(form: TokenForm, named: dict[str, NamedPipeline]) -> dict[st
     return {
         "which": [
             {"id": value, "label": label, "checked": value == which.value(), "input_id": f"{which.auto_id}_{value}"}
-            for value, label in WHICH_PIPELINES
+            for value, label in ways_to_choose(form.owner)
         ],
         "choices": [
             {

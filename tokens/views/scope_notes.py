@@ -37,7 +37,8 @@ class ScopeNotesView(OwnTokensMixin, View):
                 request, _("You have changed the form many times in a short time."), retry_after=wait
             )
         form = TokenForm(request.POST, owner=self.owner)
-        return render(request, "tokens/includes/scope_notes.html", scopes_with(form, pipelines_named_in(form)))
+        context = {"account": self.account, **scopes_with(form, pipelines_named_in(form))}
+        return render(request, "tokens/includes/scope_notes.html", context)
 
 
 def pipelines_named_in(form: TokenForm) -> dict[str, NamedPipeline]:

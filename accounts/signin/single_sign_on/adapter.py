@@ -22,7 +22,7 @@ from accounts.signin.single_sign_on.failures import (
     quoted,
     tell_failure,
 )
-from accounts.signin.single_sign_on.links import NotLinked, connect
+from accounts.signin.single_sign_on.links import NotLinked, check_admits, connect
 from accounts.signin.single_sign_on.openid import PortalProvider
 from accounts.signin.single_sign_on.people import take_in
 from accounts.signin.single_sign_on.provider import Provider, provider_of_settings, provider_with
@@ -85,12 +85,8 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
             sociallogin.account, sociallogin.user = account, account.user
             return
         user = sociallogin.user
-        if row is not None and user.organization_id != row.organization_id:
-            # The names of connections already differ. This is the rule itself.
-            raise NotLinked(
-                f"person {user.pk} is not of the provider's organization",
-                gettext("This account can't sign in with %(provider)s.") % {"provider": provider.name},
-            )
+        # The names of connections of organizations' providers already differ. This is the rule itself.
+        check_admits(provider, user)
         if not user.is_active:
             tell_failure(request, f"person {user.pk} is deactivated", provider)
         elif row is not None:

@@ -18,6 +18,7 @@ from accounts.allauth_internals import AUTHENTICATION_METHODS_SESSION_KEY, recor
 from accounts.models import User
 from accounts.signin.single_sign_on.failures import moment, tell_failure
 from accounts.signin.single_sign_on.id_token import LEEWAY_SECONDS
+from accounts.signin.single_sign_on.links import NotLinked, check_admits
 from accounts.signin.single_sign_on.provider import METHOD, Provider
 from auditlog.actions import Action
 from auditlog.record import record
@@ -77,6 +78,10 @@ def _refusal(login: SocialLogin, person: User, provider: Provider) -> tuple[str,
     if not login.is_existing or login.user.pk != person.pk:
         said = gettext("At %(provider)s you signed in with another account. Sign in with the one that you use here.")
         return f"another identity than that of person {person.pk} answers", said % names
+    try:
+        check_admits(provider, person)
+    except NotLinked as error:
+        return error.cause, error.said
     signed_in_at = _time_in(login.identity.claims)
     if signed_in_at is None:
         said = gettext(

@@ -66,7 +66,7 @@ def disconnect(*, actor: User, provider: Provider, request: HttpRequest) -> bool
 def connect(*, provider: Provider, identity: Identity, request: HttpRequest) -> SocialAccount:
     """On the first sign-in, links the identity to the person with its address.
 
-    An organization's provider finds only people of that organization. Raises ``NotLinked`` if the provider has not
+    A provider for one organization finds only people of that organization. Raises ``NotLinked`` if the provider has not
     verified the address; if no active member has it; for operators, so that a mailbox is never enough to get their
     rights; and if the person is linked to another identity, because then this one got an address that is or was theirs.
     Attempts with somebody's address appear in their activity log.
@@ -84,6 +84,13 @@ def connect(*, provider: Provider, identity: Identity, request: HttpRequest) -> 
     raise _not_linked(provider, identity, user)
 
 
+def check_admits(provider: Provider, user: User) -> None:
+    """Raises ``NotLinked`` for a person whom this provider may not sign in, also if they are connected with it."""
+    if not provider.admits(user):
+        said = gettext("This account can't sign in with %(provider)s.") % {"provider": provider.name}
+        raise NotLinked(f"person {user.pk} is not of the provider's organization", said)
+
+
 def _not_linked(provider: Provider, identity: Identity, user: User | None) -> NotLinked:
     """The reason, for the operator and for the person. The person doesn't learn who has an account here."""
     if identity.email is None:
@@ -99,6 +106,8 @@ def _not_linked(provider: Provider, identity: Identity, user: User | None) -> No
         )
     else:
         cause = f"no active member has the address {quoted(identity.email)}"
+        if provider.only_of:
+            cause += f" in the organization {provider.only_of}"
         if user is not None:
             cause = f"person {user.pk} is connected with another account of the provider"
         said = gettext(
@@ -112,9 +121,7 @@ def _member_with(email: str | None, provider: Provider) -> User | None:
     """The active member with this address, locked, so that of two first sign-ins at once only one is linked."""
     if email is None:
         return None
-    members = User.objects.people().active().filter(is_superuser=False, organization__isnull=False)
-    if provider.row is not None:
-        members = members.filter(organization_id=provider.row.organization_id)
+    members = provider.members(User.objects.people().active().filter(is_superuser=False, organization__isnull=False))
     found: User | None = lock_first(members.filter(email=spelled(email)))
     return found
 

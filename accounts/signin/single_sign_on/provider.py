@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 
 from accounts.models import OrganizationProvider, User
 from accounts.provider_secrets import open_secret
+from accounts.querysets import UserQuerySet
 from core.encryption import SecretUnreadable
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ _PORTS = {"https": 443, "http": 80}
 
 @dataclass(frozen=True)
 class Provider:
-    """``id`` is the name under which connections are stored. ``row``: for an organization's own provider."""
+    """``id`` is the name under which connections are stored. ``row``: for an organization's own provider.
+    ``only_of``: the short name of the only organization whose people the operator's provider signs in."""
 
     id: str
     name: str
@@ -36,6 +38,7 @@ class Provider:
     client_secret: str = field(repr=False)
     trusts_email: bool = False
     row: OrganizationProvider | None = None
+    only_of: str = ""
 
     @property
     def issuer_in_words(self) -> str:
@@ -45,6 +48,18 @@ class Provider:
     @property
     def client_id_in_words(self) -> str:
         return "the organization's client id" if self.row else "OIDC_CLIENT_ID"
+
+    def members(self, people: UserQuerySet) -> UserQuerySet:
+        """Those of the people whom this provider may sign in."""
+        if self.row is not None:
+            return people.filter(organization_id=self.row.organization_id)
+        return people.filter(organization__slug=self.only_of) if self.only_of else people
+
+    def admits(self, person: User) -> bool:
+        """The same for one person."""
+        if self.row is not None:
+            return person.organization_id == self.row.organization_id
+        return not self.only_of or (person.organization is not None and person.organization.slug == self.only_of)
 
     def may_reach(self, address: str) -> bool:
         """Whether the portal may send a request to this address of the provider.
@@ -63,7 +78,13 @@ def provider_of_settings() -> Provider | None:
     # Contains the issuer, because two issuers can use the same ids.
     digest = hashlib.sha256(found.issuer.encode()).hexdigest()[:16]
     return Provider(
-        f"oidc-{digest}", found.name, found.issuer, found.client_id, found.client_secret, found.trusts_email
+        f"oidc-{digest}",
+        found.name,
+        found.issuer,
+        found.client_id,
+        found.client_secret,
+        found.trusts_email,
+        only_of=found.organization,
     )
 
 
@@ -97,7 +118,7 @@ def provider_of_organization(slug: str) -> Provider | None:
 def providers_for(person: User) -> list[Provider]:
     """The providers that this person may sign in with, their organization's own first."""
     own = provider_of(_rows().filter(organization=person.organization_id).first()) if has_organizations() else None
-    return [provider for provider in (own, provider_of_settings()) if provider is not None]
+    return [provider for provider in (own, provider_of_settings()) if provider is not None and provider.admits(person)]
 
 
 def connected_providers(person: User) -> list[Provider]:
