@@ -158,7 +158,8 @@ def test_ci_job_gets_a_token_of_a_service_account_without_a_secret(browser_of, p
 def trial_of(page, pasted):
     """What the page of trust rules says about the rule of the test."""
     page.get_by_label("Token or claims of a job").fill(pasted)
-    page.get_by_role("button", name="Try", exact=True).click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Try", exact=True).click()
     found = page.locator("#try-result li").filter(has_text="Releases").locator(".item-note")
     assert pasted not in page.content()
     return found.text_content()
