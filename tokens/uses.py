@@ -1,6 +1,6 @@
 """Tokens that can be used only a number of times. The number is fixed when the token is created."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
 from django.db.models import Case, F, Q, When
@@ -25,9 +25,11 @@ def take_use(token: Token, *, at: datetime) -> bool:
     """Counts one use of a token that can be used a number of times; ``False`` if none is left.
 
     The token ends with its last use. One statement does both, so that the count is exact however many requests come at
-    once, and to however many processes.
+    once, and to however many processes. The clock of this server can be behind that of the server that created the
+    token, and a token can't end before its creation.
     """
-    last_ends_it = Case(When(use_count=F("max_uses") - 1, then=at), default=F("expires_at"))
+    end = max(at, token.created_at + timedelta(microseconds=1))
+    last_ends_it = Case(When(use_count=F("max_uses") - 1, then=end), default=F("expires_at"))
     has_left = Token.objects.filter(HAS_USES_LEFT, pk=token.pk)
     was_left = has_left.update(use_count=F("use_count") + 1, expires_at=last_ends_it)
     token.refresh_from_db(fields=["use_count", "expires_at"])

@@ -1,7 +1,9 @@
 """An organization's own single sign-on: signing in with it, people that it creates, and its rules."""
 
 import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from html import unescape
 from io import BytesIO
@@ -9,6 +11,7 @@ from io import BytesIO
 import pytest
 import requests
 from allauth.socialaccount.models import SocialAccount
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from urllib3 import HTTPResponse
@@ -247,6 +250,35 @@ def test_person_is_created_at_the_first_sign_in_if_the_organization_wants_it(row
     assert person_of(sign_in(row)) is None
     assert person_of(sign_in(row, "subject-2")) is None
     assert User.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_first_sign_ins_at_once_one_creates_the_person_and_both_get_in(row, provider):
+    change(row, creates_people=True, domains="acme.example")
+    provider.knows(email="new@acme.example", email_verified=True)
+    browsers = [Client(), Client()]
+    addresses = [consent(leave(browser, row.organization.slug)) for browser in browsers]
+    together = threading.Barrier(2, timeout=10)
+
+    def answer_together(answer):
+        together.wait()
+        return answer
+
+    def attempt(browser, address):
+        try:
+            return browser.get(address).status_code
+        finally:
+            connection.close()
+
+    # The user info is the last that the portal reads before it looks for the person.
+    provider.lies["/userinfo"] = answer_together
+    with ThreadPoolExecutor(2) as threads:
+        statuses = list(threads.map(attempt, browsers, addresses))
+
+    created = User.objects.get()
+    assert (statuses, list(map(person_of, browsers))) == ([302, 302], [created, created])
+    assert SocialAccount.objects.get().user == created
+    assert len(details("user.created")) == 1
 
 
 def test_log_shows_claims_that_no_database_stores_with_question_marks():

@@ -1,6 +1,8 @@
 """CI jobs exchange their identity for a short token."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from ipaddress import ip_network
 from urllib.parse import urlencode
@@ -12,7 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from accounts.tests.factories import OrganizationFactory, ServiceAccountFactory
 from auditlog.models import Activity
@@ -206,6 +210,37 @@ def test_rule_service_account_policy_and_scope_limit_the_exchange(api, issuer, r
     answer = send(api, sign(github()), audience=home.slug)
     assert (answer.status_code, answer.json()["scope"]) == (200, "pipeline")
     assert Token.objects.get().owner == account
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_shared", [False, True], ids=["one organization", "two organizations"])
+def test_of_two_exchanges_of_a_subject_token_at_once_one_is_refused(issuer, rule, is_shared):
+    """Two organizations share no lock: only the constraint decides between them."""
+    homes = [rule.organization] * 2
+    if is_shared:
+        homes[1] = OrganizationFactory(slug="second")
+        TrustRuleFactory(account=ServiceAccountFactory(organization=homes[1]), issuer=issuer.issuer)
+    # The issuer's keys are fetched before.
+    keys.find_key(issuer.issuer, "RS256")
+    subject_token, together = issuer.sign(github()), threading.Barrier(2)
+
+    def attempt(home):
+        try:
+            together.wait()
+            return send(APIClient(), subject_token, audience=home.slug)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(attempt, homes))
+
+    assert sorted(answer.status_code for answer in answers) == [200, 400]
+    [(won, by), (lost, refused)] = sorted(zip(answers, homes, strict=True), key=lambda pair: pair[0].status_code)
+    assert lost.json()["error_description"] == exchange.TEXTS[exchange.REPLAYED]
+    assert Token.objects.get().organization == by
+    assert "access_token" in won.json()
+    assert [entry.organization for entry in entries("token.exchanged")] == [by]
+    assert [(entry.organization, entry.details["count"]) for entry in entries()] == [(refused, 1)]
 
 
 def test_refusals_have_one_entry_a_minute_with_their_number(api, issuer, rule):

@@ -1,6 +1,7 @@
 """Tokens that can be used only a number of times."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -14,7 +15,7 @@ from auditlog.models import TokenUse
 from tokens import replacement
 from tokens.expiry import notices
 from tokens.models import Token
-from tokens.tests.factories import TokenFactory, bearer
+from tokens.tests.factories import TokenFactory, bearer, now_in_seconds
 from tokens.uses import clean_max_uses
 
 ME, TOKENS, PAGE = "/api/v1/me", "/api/v1/tokens", "/profile/tokens/"
@@ -41,6 +42,12 @@ def test_token_works_so_often_and_then_says_why_not(api, token):
     assert token.use_count == 2
     assert token.state.id == "expired"
     assert [use.reason for use in TokenUse.objects.order_by("id")] == ["ok", "ok", "used_up", "used_up"]
+
+
+def test_last_use_is_taken_on_a_server_whose_clock_is_behind(api, owner):
+    token = TokenFactory(owner=owner, max_uses=1, created_at=now_in_seconds() + timedelta(seconds=2))
+
+    assert [answer.status_code for answer in uses(api, token, 2)] == [200, 401]
 
 
 def test_last_answer_says_that_the_token_has_ended(api, token):

@@ -100,9 +100,32 @@ def _link_or_create(
         refusal = not_linked
     if not row.creates_people or identity.email is None or identity.verified_email is None:
         raise refusal
+    try:
+        return _create_if_allowed(provider, row, identity, outcome, refusal.said, request)
+    except NotLinked:
+        if (account := _linked_meanwhile(provider, row, identity)) is None:
+            raise
+        return account
+
+
+def _linked_meanwhile(provider: Provider, row: OrganizationProvider, identity: Identity) -> SocialAccount | None:
+    """The link of a person whom another sign-in created in this moment, for example in a second tab."""
+    of_members = SocialAccount.objects.filter(user__organization_id=row.organization_id, user__is_active=True)
+    found: SocialAccount | None = of_members.filter(provider=provider.id, uid=identity.subject).first()
+    return found
+
+
+def _create_if_allowed(
+    provider: Provider,
+    row: OrganizationProvider,
+    identity: Identity,
+    outcome: Outcome,
+    said: str,
+    request: HttpRequest,
+) -> SocialAccount:
+    """Raises ``NotLinked``. ``said``: what the person then reads. It doesn't say whether somebody has the address."""
     if why := _why_not_created(row, identity):
-        # What the person reads doesn't say whether somebody has the address.
-        raise NotLinked(why, refusal.said)
+        raise NotLinked(why, said)
     limit = Limit("single-sign-on-people", amount=row.people_per_hour, seconds=HOUR_SECONDS)
     if limit.take(row.organization_id) is not None:
         cause = f"the organization's limit of {row.people_per_hour} new people per hour is reached"
@@ -111,7 +134,7 @@ def _link_or_create(
         return _create(provider, row, identity, outcome, request)
     except (IntegrityError, ValidationError):
         # Somebody got the address in this moment, or it is no address.
-        raise NotLinked(f"the address {quoted(identity.email)} cannot be used", refusal.said) from None
+        raise NotLinked(f"the address {quoted(identity.email)} cannot be used", said) from None
 
 
 def _why_not_created(row: OrganizationProvider, identity: Identity) -> str:
