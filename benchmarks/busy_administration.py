@@ -43,7 +43,7 @@ _READERS = ["admin@demo.example", "auditor@demo.example"]
 
 def _add_service_accounts(administrator: User, people: Sequence[User]) -> list[User]:
     now = timezone.now()
-    accounts = User.objects.bulk_create(
+    accounts: list[User] = User.objects.bulk_create(
         [
             User(
                 email=f"deploy-{n}{ENDING}",

@@ -84,7 +84,8 @@ def alarms(user: User) -> tuple[int, int]:
     if not (user.may(Ability.APPROVE_TOKENS) or user.may(Ability.MANAGE_ORGANIZATION)):
         return 0, 0
     own = Organization.objects.filter(pk=user.organization_id)
-    return own.values_list(number_of(awaited), number_of(orphaned)).get()
+    found: tuple[int, int] = own.values_list(number_of(awaited), number_of(orphaned)).get()
+    return found
 
 
 class WhoMayDoWhatView(MemberPageMixin, TemplateView):
