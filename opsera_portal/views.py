@@ -83,7 +83,7 @@ def alarms(user: User) -> tuple[int, int]:
         orphaned = User.objects.orphaned().in_organization(user)
     if not (user.may(Ability.APPROVE_TOKENS) or user.may(Ability.MANAGE_ORGANIZATION)):
         return 0, 0
-    own = Organization.objects.filter(pk=user.organization_id)
+    own = Organization.objects.filter(pk=user.own_organization.pk)
     found: tuple[int, int] = own.values_list(number_of(awaited), number_of(orphaned)).get()
     return found
 
