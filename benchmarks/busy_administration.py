@@ -27,7 +27,7 @@ BATCH = 500
 
 
 def fill(administrator: User, people: Sequence[User]) -> None:
-    """The last of ``people`` is responsible for some of the service accounts, and asked for some of the tokens."""
+    """The last of ``people`` is responsible for some of the service accounts, and requested some of the tokens."""
     accounts = _add_service_accounts(administrator, [*people[-RESPONSIBLE:], *people[:50]])
     _add_tokens(accounts)
     _add_trust_rules(accounts)
@@ -115,7 +115,7 @@ def _add_trust_rules(accounts: Sequence[User]) -> None:
 
 
 def _add_requests(administrator: User, people: Sequence[User]) -> None:
-    """The newest ones wait. The last person asked for more than a tenth of them."""
+    """The newest ones wait. The last person made more than a tenth of them."""
     now = timezone.now()
     askers = [people[-1] if n % 10 == 0 else person for n, person in enumerate(people)]
     tokens = [_token(asker, f"needs approval {n}", waits=n < WAITING) for n, asker in enumerate(askers)]
