@@ -213,6 +213,10 @@ class ActivityTable(LogTable):
             "data-action": record.action,
         }
 
+    def render_target_name(self, value: str) -> str:
+        """Of a service account, what people know it by: its whole address would take two lines of a card."""
+        return handle_of(value)
+
     def render_token_name(self, record: Activity) -> SafeString:
         return self.token_link(record)
 

@@ -36,8 +36,8 @@ BATCH = 100_000
 Row = tuple[Any, ...]
 
 
-def fill(administrator: User, *, entries: int) -> User:
-    """Fills the Administrator's organization. Returns a person with the site role User, with tokens and groups."""
+def fill(administrator: User, *, entries: int) -> list[User]:
+    """Fills the Administrator's organization. Returns its people with the site role User, with tokens and groups."""
     people = _add_people(administrator)
     tokens = _add_tokens([administrator, *people])
     pipelines = _add_pipelines(administrator, people)
@@ -46,7 +46,7 @@ def fill(administrator: User, *, entries: int) -> User:
     _write_quickly()
     _insert(TokenUse, _uses(tokens, entries), entries)
     _insert(Activity, _actions(tokens, entries // USES_FOR_AN_ACTION), entries // USES_FOR_AN_ACTION)
-    return people[0]
+    return people
 
 
 def seal() -> None:

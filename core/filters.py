@@ -30,7 +30,8 @@ EMPTY = "Leave this parameter out, or give it a value."
 
 
 class StrictFilterSet(django_filters.FilterSet):
-    """``api_help``: the descriptions of parameters in the API's schema, by name; subclasses add to it.
+    """``api_help``: the descriptions of parameters in the API's schema, by name; subclasses add to it. A filter of
+    several lists has its own.
 
     ``usual``: the filters that a page always shows. The others are behind "More filters"; none are, if it is empty.
     """
@@ -54,7 +55,7 @@ class StrictFilterSet(django_filters.FilterSet):
     @classmethod
     def description_of(cls, name: str) -> str:
         found = (vars(base)["api_help"][name] for base in cls.__mro__ if name in vars(base).get("api_help", {}))
-        return next(found, "")
+        return next(found, getattr(cls.base_filters.get(name), "api_help", ""))
 
     @property
     def strict_errors(self) -> dict[str, list[str]]:

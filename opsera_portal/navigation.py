@@ -3,7 +3,7 @@
 Here because it names pages of every app.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,6 +30,14 @@ class Tab:
     ability: Ability | None = None
 
 
+@dataclass(frozen=True)
+class TabGroup:
+    """Pages of a section behind one tab. People see it if they see one of its pages; its link leads to the first."""
+
+    label: Text
+    tabs: tuple[Tab, ...]
+
+
 PROFILE_TABS = [
     Tab(_("Profile"), "accounts:profile"),
     Tab(_("Notifications"), "accounts:notification_list"),
@@ -38,23 +46,45 @@ PROFILE_TABS = [
     Tab(_("Authentication log"), "auditlog:token_use_list"),
     Tab(_("Activity log"), "auditlog:activity_list"),
 ]
+PROFILE = [TabGroup(tab.label, (tab,)) for tab in PROFILE_TABS]
 
-# "Organization" in the header leads to the first tab that a person sees.
-ORGANIZATION_TABS = [
-    Tab(_("Users"), "accounts:organization_user_list", Ability.READ_USERS),
-    Tab(_("Groups"), "accounts:organization_group_list", Ability.READ_USERS),
-    Tab(_("Service accounts"), "accounts:organization_service_account_list", Ability.READ_USERS),
-    Tab(_("Access tokens"), "tokens:organization_token_list", Ability.READ_TOKENS),
-    Tab(_("Approvals"), "tokens:organization_approval_list", Ability.READ_TOKENS),
-    Tab(_("Authentication log"), "auditlog:organization_token_use_list", Ability.READ_LOGS),
-    Tab(_("Activity log"), "auditlog:organization_activity_list", Ability.READ_LOGS),
-    Tab(_("Policy"), "tokens:organization_policy", Ability.READ_TOKENS),
-    Tab(_("Trust"), "tokens:organization_trust", Ability.MANAGE_ORGANIZATION),
-    Tab(_("Single sign-on"), "accounts:organization_single_sign_on", Ability.MANAGE_ORGANIZATION),
-    Tab(_("HTTP steps"), "pipelines:http_steps", Ability.READ_USERS),
-    Tab(_("Webhooks"), "accounts:organization_webhook_list", Ability.MANAGE_ORGANIZATION),
-    Tab(_("Mail"), "accounts:organization_mail_list", Ability.MANAGE_ORGANIZATION),
+# Few enough for one line, also on phones. "Organization" in the header leads to the first tab that a person sees.
+ORGANIZATION = [
+    TabGroup(
+        _("People"),
+        (
+            Tab(_("Users"), "accounts:organization_user_list", Ability.READ_USERS),
+            Tab(_("Groups"), "accounts:organization_group_list", Ability.READ_USERS),
+            Tab(_("Service accounts"), "accounts:organization_service_account_list", Ability.READ_USERS),
+        ),
+    ),
+    TabGroup(
+        _("Tokens"),
+        (
+            Tab(_("Access tokens"), "tokens:organization_token_list", Ability.READ_TOKENS),
+            Tab(_("Approvals"), "tokens:organization_approval_list", Ability.READ_TOKENS),
+            Tab(_("Trust"), "tokens:organization_trust", Ability.MANAGE_ORGANIZATION),
+        ),
+    ),
+    TabGroup(
+        _("Logs"),
+        (
+            Tab(_("Authentication log"), "auditlog:organization_token_use_list", Ability.READ_LOGS),
+            Tab(_("Activity log"), "auditlog:organization_activity_list", Ability.READ_LOGS),
+        ),
+    ),
+    TabGroup(
+        _("Settings"),
+        (
+            Tab(_("Policy"), "tokens:organization_policy", Ability.READ_TOKENS),
+            Tab(_("Single sign-on"), "accounts:organization_single_sign_on", Ability.MANAGE_ORGANIZATION),
+            Tab(_("HTTP steps"), "pipelines:http_steps", Ability.READ_USERS),
+            Tab(_("Webhooks"), "accounts:organization_webhook_list", Ability.MANAGE_ORGANIZATION),
+            Tab(_("Mail"), "accounts:organization_mail_list", Ability.MANAGE_ORGANIZATION),
+        ),
+    ),
 ]
+ORGANIZATION_TABS = [tab for group in ORGANIZATION for tab in group.tabs]
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
@@ -67,8 +97,8 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
             "is_member": bool(signed_in and signed_in.organization_id),
             "unread": _unread_of(signed_in),
             "main": partial(main_links, signed_in),
-            "profile_tabs": partial(tabs_of, signed_in, PROFILE_TABS),
-            "organization_tabs": partial(tabs_of, signed_in, ORGANIZATION_TABS),
+            "profile_tabs": partial(tabs_of, signed_in, PROFILE),
+            "organization_tabs": partial(tabs_of, signed_in, ORGANIZATION),
             "admin_url": reverse("admin:index") if signed_in and signed_in.is_staff else None,
             "single_sign_on": settings.OPENID_PROVIDER.name if settings.OPENID_PROVIDER else None,
             "organization_sign_on": has_organizations(),
@@ -98,11 +128,16 @@ def main_links(user: User | None) -> list[dict[str, Text]]:
     return found
 
 
-def tabs_of(user: User | None, tabs: list[Tab]) -> list[dict[str, Text]]:
-    """The tabs that this person sees, each with ``label``, ``url`` and ``view_name``. None outside an organization."""
-    return [
-        {"label": tab.label, "url": reverse(tab.view_name), "view_name": tab.view_name} for tab in _seen_by(user, tabs)
-    ]
+def tabs_of(user: User | None, groups: list[TabGroup]) -> list[dict[str, Any]]:
+    """The tabs that this person sees, each with ``label``, ``url`` and ``pages``. A group with only one page is named
+    like the page. None outside an organization."""
+    seen = [(group, list(_seen_by(user, group.tabs))) for group in groups]
+    return [_tab_of(group.label if len(tabs) > 1 else tabs[0].label, tabs) for group, tabs in seen if tabs]
+
+
+def _tab_of(label: Text, tabs: list[Tab]) -> dict[str, Any]:
+    pages = [{"label": tab.label, "url": reverse(tab.view_name), "view_name": tab.view_name} for tab in tabs]
+    return {"label": label, "url": pages[0]["url"], "pages": pages, "view_names": [tab.view_name for tab in tabs]}
 
 
 def organization_url(user: User | None) -> str | None:
@@ -111,7 +146,7 @@ def organization_url(user: User | None) -> str | None:
     return reverse(first.view_name) if first else None
 
 
-def _seen_by(user: User | None, tabs: list[Tab]) -> Iterator[Tab]:
+def _seen_by(user: User | None, tabs: Iterable[Tab]) -> Iterator[Tab]:
     if user is not None and user.organization_id:
         yield from (tab for tab in tabs if tab.ability is None or user.may(tab.ability))
 

@@ -10,9 +10,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.generic import TemplateView, View
 
-from accounts.models import User
+from accounts.models import Organization, User
 from accounts.roles import Ability
 from auditlog import usage
+from core.db.expressions import number_of
 from core.db.unavailable import refused_writes
 from core.http.open_views import open_to_everybody
 from core.pages.compression import repeats_nothing
@@ -39,8 +40,10 @@ class OverviewView(MemberPageMixin, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user = self.person
-        tokens = Token.objects.owned_by(user).counts()
-        ending = notices.to_warn_of(user) if tokens.expiring_soon else ()
+        own_tokens = Token.objects.owned_by(user)
+        tokens = own_tokens.counts()
+        ending = notices.to_warn_of(own_tokens) if tokens.expiring_soon else ()
+        awaited, orphaned = alarms(user)
         progress = usage.progress_of_counting()
         uses = usage.of(user, progress)
         days = usage.days(uses)
@@ -57,7 +60,7 @@ class OverviewView(MemberPageMixin, TemplateView):
             expiring_soon_count=tokens.expiring_soon,
             ending=ending,
             ask_first=notices.asking_first(ending),
-            awaited=awaited_approvals(user),
+            awaited=awaited,
             to_confirm=ReviewItem.objects.asked_of(user).waiting().count(),
             days=days,
             uses_are_complete=uses.is_complete,
@@ -66,7 +69,7 @@ class OverviewView(MemberPageMixin, TemplateView):
             ended_in_use=own,
             sees_others=user.may(Ability.READ_TOKENS),
             ended_in_use_of_others=others,
-            orphaned=orphaned_accounts(user),
+            orphaned=orphaned,
             recent_runs=runs.order_by("-requested_at")[:SHOWN],
             can_run_pipelines=user.may(Ability.USE_PIPELINES),
             is_empty=not tokens.total,
@@ -74,15 +77,19 @@ class OverviewView(MemberPageMixin, TemplateView):
         )
 
 
-def awaited_approvals(user: User) -> int:
-    """How many tokens wait for this person's approval. No query for people who can't approve any."""
-    return ApprovalRequest.objects.decidable_by(user).waiting().count() if user.may(Ability.APPROVE_TOKENS) else 0
-
-
-def orphaned_accounts(user: User) -> int:
-    """How many service accounts have no active responsible person. No query for people who can't change that."""
-    may_change = user.may(Ability.MANAGE_ORGANIZATION)
-    return User.objects.orphaned().in_organization(user).count() if may_change else 0
+def alarms(user: User) -> tuple[int, int]:
+    """How many tokens wait for this person's approval, and how many service accounts have no active responsible person.
+    0 for people who can't do anything about it. At most one query."""
+    awaited, orphaned = ApprovalRequest.objects.none(), User.objects.none()
+    if user.may(Ability.APPROVE_TOKENS):
+        awaited = ApprovalRequest.objects.decidable_by(user).waiting()
+    if user.may(Ability.MANAGE_ORGANIZATION):
+        orphaned = User.objects.orphaned().in_organization(user)
+    if not (user.may(Ability.APPROVE_TOKENS) or user.may(Ability.MANAGE_ORGANIZATION)):
+        return 0, 0
+    own = Organization.objects.filter(pk=user.own_organization.pk)
+    found: tuple[int, int] = own.values_list(number_of(awaited), number_of(orphaned)).get()
+    return found
 
 
 class WhoMayDoWhatView(MemberPageMixin, TemplateView):

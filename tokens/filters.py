@@ -38,6 +38,70 @@ LIMITS = [(LIMITED, gettext_lazy("Only chosen pipelines")), (UNLIMITED, gettext_
 LIVE = "live"
 
 
+DAYS_UNUSED = [
+    ("30", gettext_lazy("30 days")),
+    ("90", gettext_lazy("90 days")),
+    ("180", gettext_lazy("180 days")),
+]
+
+
+# Filters of several lists. They bring their own labels, choices and descriptions.
+
+
+class ScopeFilter(ChoiceFilter):
+    """Tokens with one scope, and perhaps others."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        labels = {"label": gettext_lazy("Scope"), "empty_label": gettext_lazy("Any scope")}
+        super().__init__(**{**labels, "choices": scopes.CHOICES, **kwargs})
+
+    def filter(self, qs: TokenQuerySet, value: str) -> TokenQuerySet:
+        return qs.with_scope(value) if value else qs
+
+
+class LimitFilter(ChoiceFilter):
+    """Tokens that reach only chosen pipelines, or all others."""
+
+    api_help = "`true` finds tokens that reach only chosen pipelines, `false` all others."
+
+    def __init__(self, **kwargs: Any) -> None:
+        labels = {"label": gettext_lazy("Pipelines"), "empty_label": gettext_lazy("Limited or not")}
+        super().__init__(**{**labels, "choices": LIMITS, **kwargs})
+
+    def filter(self, qs: TokenQuerySet, value: str) -> TokenQuerySet:
+        return qs.filter(is_limited=value == LIMITED) if value else qs
+
+
+class OwnerFilter(TextFilter):
+    """A complete address finds only its person, and nobody whose address ends with it."""
+
+    api_help = "Part of the owner's name or e-mail. A complete address finds only its owner."
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = PickerInput("accounts:suggested_addresses")
+        super().__init__(**{"label": gettext_lazy("Owner"), "max_length": 254, "widget": widget, **kwargs})
+
+    def filter(self, qs: TokenQuerySet, value: str) -> TokenQuerySet:
+        if not value:
+            return qs
+        if is_address(value):
+            return qs.filter(owner__in=User.objects.filter(email__iexact=value).order_by().values("pk"))
+        return qs.filter(_owner_has(value))
+
+
+class UnusedFilter(ChoiceFilter):
+    """Tokens that could be used for so many days, and were not."""
+
+    api_help = "Days since the last use, or since creation if the token was never used."
+
+    def __init__(self, **kwargs: Any) -> None:
+        labels = {"label": gettext_lazy("Not used for"), "empty_label": gettext_lazy("Used or not")}
+        super().__init__(**{**labels, "choices": DAYS_UNUSED, **kwargs})
+
+    def filter(self, qs: TokenQuerySet, value: str) -> TokenQuerySet:
+        return qs.unused_since(timezone.now() - timedelta(days=int(value))) if value else qs
+
+
 class TokenFilter(StrictFilterSet):
     api_help: ClassVar = {
         "q": "Part of the name or of the description.",
@@ -45,7 +109,6 @@ class TokenFilter(StrictFilterSet):
         "early”.",
         "ends_within": "Days; `soon`: in the last 7 days of a token, or in the last quarter of its lifetime if "
         "that is shorter; `month`: until the end of this month (UTC). Finds active tokens only.",
-        "is_limited": "`true` finds tokens that reach only chosen pipelines, `false` all others.",
     }
 
     q = SearchFilter(label=gettext_lazy("Name or description"), method="filter_text")
@@ -55,18 +118,8 @@ class TokenFilter(StrictFilterSet):
         method="filter_state",
         empty_label=gettext_lazy("Any state"),
     )
-    scope = ChoiceFilter(
-        label=gettext_lazy("Scope"),
-        choices=scopes.CHOICES,
-        method="filter_scope",
-        empty_label=gettext_lazy("Any scope"),
-    )
-    is_limited = ChoiceFilter(
-        label=gettext_lazy("Pipelines"),
-        choices=LIMITS,
-        method="filter_limit",
-        empty_label=gettext_lazy("Limited or not"),
-    )
+    scope = ScopeFilter()
+    is_limited = LimitFilter()
     ends_within = ChoiceFilter(
         label=gettext_lazy("Expires within"),
         choices=TIMES_TO_END,
@@ -99,12 +152,6 @@ class TokenFilter(StrictFilterSet):
         working = shown.within_policy()
         return working.scheduled() if value == TokenState.SCHEDULED.id else working.started()
 
-    def filter_scope(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
-        return queryset.with_scope(value)
-
-    def filter_limit(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
-        return queryset.filter(is_limited=value == LIMITED)
-
     def filter_end(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
         if value == SOON:
             return queryset.expiring_soon()
@@ -120,13 +167,6 @@ def _end_of_month() -> datetime:
     return datetime.combine(next_first, time(), timezone.get_current_timezone()) - timedelta(seconds=1)
 
 
-DAYS_UNUSED = [
-    ("30", gettext_lazy("30 days")),
-    ("90", gettext_lazy("90 days")),
-    ("180", gettext_lazy("180 days")),
-]
-
-
 class OrganizationTokenFilterForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         first, last = self.cleaned_data.get("created_from"), self.cleaned_data.get("created_to")
@@ -139,25 +179,13 @@ class OrganizationTokenFilter(TokenFilter):
     usual: ClassVar = frozenset({"q", "state", "scope", "ends_within", "unused_for"})
     api_help: ClassVar = {
         "q": "Part of the token's name or description or of the owner's name or e-mail, or the token's whole id.",
-        "owner": "Part of the owner's name or e-mail. A complete address finds only its owner.",
-        "unused_for": "Days since the last use, or since creation if the token was never used.",
         "created_from": "Created on this day (UTC) or later.",
         "created_to": "Created on this day (UTC) or earlier.",
     }
 
     q = SearchFilter(label=gettext_lazy("Name, owner or token id"), method="filter_text")
-    owner = TextFilter(
-        label=gettext_lazy("Owner"),
-        max_length=254,
-        method="filter_owner",
-        widget=PickerInput("accounts:suggested_addresses"),
-    )
-    unused_for = ChoiceFilter(
-        label=gettext_lazy("Not used for"),
-        choices=DAYS_UNUSED,
-        method="filter_unused",
-        empty_label=gettext_lazy("Used or not"),
-    )
+    owner = OwnerFilter()
+    unused_for = UnusedFilter()
     created_from = DayFilter(label=gettext_lazy("Created from"), since=True, of="created_at")
     created_to = DayFilter(label=gettext_lazy("Created until"), since=False, of="created_at")
 
@@ -171,52 +199,14 @@ class OrganizationTokenFilter(TokenFilter):
             found |= Q(pk=uuid.UUID(value.strip()))
         return queryset.filter(found)
 
-    def filter_owner(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
-        """A complete address finds only its person, and nobody whose address ends with it."""
-        if is_address(value):
-            return queryset.filter(owner__in=User.objects.filter(email__iexact=value).order_by().values("pk"))
-        return queryset.filter(_owner_has(value))
-
-    def filter_unused(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
-        return queryset.unused_since(timezone.now() - timedelta(days=int(value)))
-
 
 class AccessReviewFilter(StrictFilterSet):
     """Some of the same filters, for the access review."""
 
-    api_help: ClassVar = {
-        name: OrganizationTokenFilter.description_of(name) for name in ("owner", "is_limited", "unused_for")
-    }
-
-    owner = TextFilter(
-        label=gettext_lazy("Person"),
-        max_length=254,
-        method="filter_owner",
-        widget=PickerInput("accounts:suggested_addresses"),
-    )
-    scope = ChoiceFilter(
-        label=gettext_lazy("Scope"),
-        choices=scopes.CHOICES,
-        method="filter_scope",
-        empty_label=gettext_lazy("Any scope"),
-    )
-    is_limited = ChoiceFilter(
-        label=gettext_lazy("Pipelines"),
-        choices=LIMITS,
-        method="filter_limit",
-        empty_label=gettext_lazy("Limited or not"),
-    )
-    unused_for = ChoiceFilter(
-        label=gettext_lazy("Not used for"),
-        choices=DAYS_UNUSED,
-        method="filter_unused",
-        empty_label=gettext_lazy("Used or not"),
-    )
-
-    filter_owner = OrganizationTokenFilter.filter_owner
-    filter_scope = OrganizationTokenFilter.filter_scope
-    filter_limit = OrganizationTokenFilter.filter_limit
-    filter_unused = OrganizationTokenFilter.filter_unused
+    owner = OwnerFilter(label=gettext_lazy("Person"))
+    scope = ScopeFilter()
+    is_limited = LimitFilter()
+    unused_for = UnusedFilter()
 
 
 class UnusedScopesFilter(StrictFilterSet):
@@ -224,7 +214,6 @@ class UnusedScopesFilter(StrictFilterSet):
 
     api_help: ClassVar = {
         "days": "What the tokens did in so many days: 90, unless you give 30.",
-        "is_limited": OrganizationTokenFilter.description_of("is_limited"),
     }
 
     days = ChoiceFilter(
@@ -234,21 +223,8 @@ class UnusedScopesFilter(StrictFilterSet):
         empty_label=None,
         null_label=None,
     )
-    scope = ChoiceFilter(
-        label=gettext_lazy("Scope"),
-        choices=scopes.CHOICES,
-        method="filter_scope",
-        empty_label=gettext_lazy("Any scope"),
-    )
-    is_limited = ChoiceFilter(
-        label=gettext_lazy("Pipelines"),
-        choices=LIMITS,
-        method="filter_limit",
-        empty_label=gettext_lazy("Limited or not"),
-    )
-
-    filter_scope = TokenFilter.filter_scope
-    filter_limit = TokenFilter.filter_limit
+    scope = ScopeFilter()
+    is_limited = LimitFilter()
 
     def keep_all(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
         return queryset
@@ -260,16 +236,7 @@ def days_chosen(query: Mapping[str, Any]) -> int:
 
 
 class OrganizationUnusedScopesFilter(UnusedScopesFilter):
-    api_help: ClassVar = {"owner": OrganizationTokenFilter.description_of("owner")}
-
-    owner = TextFilter(
-        label=gettext_lazy("Owner"),
-        max_length=254,
-        method="filter_owner",
-        widget=PickerInput("accounts:suggested_addresses"),
-    )
-
-    filter_owner = OrganizationTokenFilter.filter_owner
+    owner = OwnerFilter()
 
 
 def _texts_have(text: str) -> Q:

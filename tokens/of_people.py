@@ -15,7 +15,7 @@ from tokens.models import Token
 class TokensOfPeople(AccessTokens):
     def live_count(self) -> Combinable:
         tokens = Token.objects.live().filter(owner=OuterRef("pk")).order_by()
-        return Coalesce(Subquery(tokens.values("owner").annotate(count=Count("pk")).values("count")), 0)
+        return Coalesce(Subquery(tokens.values("owner").annotate(count=Count("*")).values("count")), 0)
 
     def expire_all(self, *, actor: User, reason: str, request: HttpRequest) -> int:
         return services.revoke_own(actor=actor, reason=reason, request=request)

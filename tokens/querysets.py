@@ -100,6 +100,9 @@ class ReviewSummary(NamedTuple):
 class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     _reads_pipelines = False
     _pipelines_named_for: User | None = None
+    # The policies of these rows' organizations, after the first condition that needed them. Querysets that narrow this
+    # one don't read them again.
+    _policies: "list[Organization] | None" = None
 
     def with_pipelines(self, *, seen_by: User | None = None) -> Self:
         """Reads the chosen pipelines of all limited tokens in one more query; in none if there is no such token. Few
@@ -116,6 +119,7 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         clone: Self = super()._clone()  # type: ignore[misc]
         clone._reads_pipelines = self._reads_pipelines
         clone._pipelines_named_for = self._pipelines_named_for
+        clone._policies = self._policies
         return clone
 
     def _fetch_all(self) -> None:
@@ -235,13 +239,20 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         different ways. Usually there is one policy.
         """
         now = timezone.now()
+        if self._policies is None:
+            self._policies = self._read_policies()
+        # Of a single policy, all rows are: naming it would make the database read the organization for each row.
+        has_one = len(self._policies) == 1
+        for policy in self._policies:
+            values = {f"organization__{field}": getattr(policy, field) for field in rules.RULE_FIELDS}
+            yield Q() if has_one else Q(**values), rules.blocked(policy, now)
+
+    def _read_policies(self) -> list[Organization]:
         # Without `Unindexed`, SQLite would use the index of the organization instead of the one for the filters that
         # the rows already have, and read half a million tokens for somebody who has none.
         rows = self.order_by().alias(_organization=Unindexed("organization_id")).filter(_organization=OuterRef("pk"))
-        organizations = Organization.objects.filter(Exists(rows))
-        for values in organizations.order_by().values(*rules.RULE_FIELDS).distinct():
-            of_policy = Q(**{f"organization__{field}": value for field, value in values.items()})
-            yield of_policy, rules.blocked(Organization(**values), now)
+        organizations = Organization.objects.filter(Exists(rows)).order_by()
+        return [Organization(**values) for values in organizations.values(*rules.RULE_FIELDS).distinct()]
 
     def started(self) -> Self:
         return self.filter(started(timezone.now()))

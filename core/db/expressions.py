@@ -3,7 +3,19 @@
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import BooleanField, DateTimeField, Func, UUIDField, Value
+from django.db.models import (
+    BooleanField,
+    Count,
+    DateTimeField,
+    Func,
+    IntegerField,
+    QuerySet,
+    Subquery,
+    UUIDField,
+    Value,
+)
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce
 from django.db.models.sql.compiler import SQLCompiler
 
 
@@ -82,3 +94,9 @@ class Rare(Func):
     def as_sqlite(self, compiler: SQLCompiler, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
         sql, params = self.as_sql(compiler, connection, template="likelihood(%(expressions)s, 0.000001)")
         return sql, tuple(params)
+
+
+def number_of(rows: QuerySet[Any]) -> Combinable:
+    """How many rows there are, as a part of another query."""
+    counted = rows.order_by().values(_same=Value(1)).annotate(_number=Count("*")).values("_number")
+    return Coalesce(Subquery(counted, output_field=IntegerField()), 0)

@@ -76,10 +76,9 @@ def due(notice: int, *, at: datetime) -> TokenQuerySet:
     )
 
 
-def to_warn_of(owner: User) -> TokenQuerySet:
-    """The tokens that pages warn about: this person's active tokens that expire soon, with a mail or without."""
-    found = Token.objects.owned_by(owner).expiring_soon().order_by("expires_at", "id")
-    return found.select_related("organization", "owner")
+def to_warn_of(own: TokenQuerySet) -> TokenQuerySet:
+    """Those of a person's tokens that pages warn about: active ones that expire soon, with a mail or without."""
+    return own.expiring_soon().order_by("expires_at", "id").select_related("organization", "owner")
 
 
 def asking_first(tokens: Iterable[Token]) -> set[uuid.UUID]:

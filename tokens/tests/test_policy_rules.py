@@ -129,24 +129,24 @@ def test_two_factor_rule_makes_no_query_for_each_row_of_the_table(owner, django_
 
 
 @pytest.mark.each_database
-def test_query_contains_only_the_policies_of_its_rows(owner, django_assert_num_queries):
+def test_query_of_rows_with_one_policy_names_no_policy(owner, django_assert_num_queries):
     for days in range(1, 100):
         OrganizationFactory(max_token_lifetime_days=days)
     TokenFactory(owner=owner)
 
     rows = Token.objects.owned_by(owner).within_policy()
 
-    assert str(rows.query).count("max_token_lifetime_days") == 1
+    assert "max_token_lifetime_days" not in str(rows.query)
     assert rows.count() == 1
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL knows how many rows an index leads to")
-@pytest.mark.parametrize("index", ["token_owner_newest", "token_org_newest"])
+@pytest.mark.parametrize("index", ["token_owner_", "token_org_"])
 def test_policies_are_found_with_the_index_of_the_rows_filters(owner, administrator, index):
     """With another index, the page of a person without tokens would read half a million rows."""
     rows = {
-        "token_owner_newest": Token.objects.owned_by(owner),
-        "token_org_newest": Token.objects.of_organization_readable_by(administrator),
+        "token_owner_": Token.objects.owned_by(owner),
+        "token_org_": Token.objects.of_organization_readable_by(administrator),
     }[index]
 
     with CaptureQueriesContext(connection) as captured:

@@ -549,9 +549,9 @@ def test_page_of_another_persons_token_is_among_the_pages_of_the_organization(cl
 
     page = text(client.get(f"{PAGE}{TokenFactory(owner=owner).pk}/"))
 
-    # The link in the header, and the tab.
+    # The link in the header, the tab and the page among its pages.
     users, tokens = "/organization/users/", "/organization/tokens/"
-    assert current(page) == ([users, tokens], tokens)
+    assert current(page) == ([users, tokens, tokens], tokens)
 
 
 def test_page_of_ones_own_token_is_among_the_pages_of_the_profile(client, administrator):

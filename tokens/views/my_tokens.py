@@ -88,7 +88,7 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
             lifetime_choices=lifetime_choices(form),
             **networks_of_policy(form.policy, self.request),
             latest_end=now_in_seconds() + longest_lifetime(form.policy, self.owner),
-            ending=(ending := notices.to_warn_of(self.owner)),
+            ending=(ending := notices.to_warn_of(Token.objects.owned_by(self.owner))),
             ask_first=notices.asking_first(ending),
             to_confirm=self._to_confirm(),
             ended_in_use=listed_in_use(usage.of(self.owner)),
