@@ -599,8 +599,36 @@ def test_guest_gets_no_link_to_a_token_that_could_not_do_it_either(api, client, 
 
     page = client.get(f"{MY_USES}{request_id}/").text
 
-    assert "The operation needs one of these scopes" in page
-    assert "Create a token with" not in page
+    assert "Your role Guest can&#x27;t do this with any token. Ask an Administrator." in page
+    for advice in ("The operation needs", "create a new one", "Create a token with"):
+        assert advice not in page
+
+
+@pytest.mark.parametrize(
+    ("values", "limited", "says"),
+    [
+        ({"target": "/api/v1/users", "reason": "insufficient_scope"}, False, "Your role User can't"),
+        ({"target": "/api/v1/users"}, False, "Your role User can't"),
+        ({"target": "/api/v1/tokens", "method": "POST", "reason": "insufficient_scope"}, False, "No token can do this"),
+        ({"target": "/api/v1/tokens", "method": "POST"}, False, "No token can do this"),
+        ({"target": f"/api/v1/pipelines/{TOKEN}"}, False, "with that object, or the object does not exist."),
+        ({"target": f"/api/v1/pipelines/{TOKEN}"}, True, "limited to other pipelines"),
+        ({"target": "/api/v1/pipelines", "method": "POST"}, True, "so it can't create one."),
+        ({"target": "/api/v1/removed"}, False, "limited to other pipelines"),
+    ],
+    ids=str,
+)
+def test_page_of_a_refused_use_says_the_one_cause_that_is_known(client, member, values, limited, says):
+    token = TokenFactory(owner=member, is_limited=limited)
+    refused = {"request_id": REQUEST, "token_id": token.pk, "outcome": "refused", "reason": "forbidden", "status": 403}
+    add_uses(member, refused | {"scope": "pipeline"} | values)
+    client.force_login(member)
+
+    page = client.get(f"{MY_USES}{REQUEST}/")
+
+    assert says in page.context["explanation"]
+    assert ("limited to other pipelines" in page.context["explanation"]) == (says == "limited to other pipelines")
+    assert "create a new one" not in page.text
 
 
 @pytest.mark.parametrize(

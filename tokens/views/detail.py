@@ -215,11 +215,12 @@ def _why_not_now(token: Token) -> str:
 
 
 def _why_not(verdict: Verdict, otherwise: str) -> str:
-    """Why the token can't do it, or what is said ``otherwise``; empty if it can."""
-    if not verdict.scope_opens:
-        return gettext("No scope of the token allows it.")
+    """Why the token can't do it, or what is said ``otherwise``; empty if it can. The role first: if it doesn't allow
+    the operation, other scopes don't help."""
     if not verdict.role_allows:
         return gettext("The owner's site role doesn't allow it.")
+    if not verdict.scope_opens:
+        return gettext("No scope of the token allows it.")
     if not verdict.limit_allows:
         return gettext("The token reaches only chosen pipelines, so it can't create one.")
     return otherwise
