@@ -45,6 +45,13 @@ class Refusal:
         return least_scope(self.operation, self.owner)
 
     @property
+    def scopes_with_least(self) -> list[Scope]:
+        """Those of the token and the one to add."""
+        added = self.least_scope
+        granted = scopes.parse(self.entry.scope)
+        return [scope for scope in scopes.SCOPES if scope in granted or scope == added] if added else []
+
+    @property
     def explanation(self) -> str:
         """The one cause, if it is known. Otherwise empty: what the log says about its reason is all there is."""
         if self.operation is None:
@@ -84,8 +91,8 @@ class Refusal:
             return ""
         if not self.token.is_limited:
             return gettext(
-                "Its scopes allow the operation, but the token's owner isn't allowed to do this with that object, or the "
-                "object does not exist. A token can never do more than its owner."
+                "Its scopes allow the operation, but the token's owner isn't allowed to do this with that object, or "
+                "the object does not exist. A token can never do more than its owner."
             )
         if self.operation is not None and self.operation.is_closed_to_limited:
             return gettext("The token reaches only chosen pipelines, so it can't create one.")

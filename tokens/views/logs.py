@@ -15,9 +15,10 @@ from auditlog.views import activity, token_uses
 from auditlog.views.base import LogDetailView, LogListView
 from core.pages.widgets import MOST_CHOICES, PickerInput, QuickSelect
 from core.reading import local
-from tokens.form_links import form_link_with
+from tokens.form_links import form_link_like
 from tokens.models import Token
 from tokens.refusals import Refusal, refusal_of
+from tokens.views.places import is_managed
 
 
 class TokenChoicesMixin(LogListView):
@@ -69,10 +70,21 @@ class RefusalMixin(TokenLinksMixin, token_uses.TokenUseDetailView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         found = self.refusal
         needed = found.operation.scopes if found and found.operation and found.is_for_its_scope else ()
-        scope = found.least_scope if found and self.object.owner_id == self.person.pk else None
-        url = form_link_with(scope, name=self.object.token_name) if scope else ""
-        names = [scope.label for scope in needed]
-        return super().get_context_data(needed_scopes=names, least_scope=scope, form_url=url, **kwargs)
+        url = self._form_url(found) if found else ""
+        return super().get_context_data(
+            needed_scopes=[scope.label for scope in needed],
+            least_scope=found.least_scope if found and url else None,
+            form_url=url,
+            **kwargs,
+        )
+
+    def _form_url(self, found: Refusal) -> str:
+        """The form for a token like this one with one scope more; empty if none helps, or for people who can't create
+        it."""
+        token = found.token
+        if token is None or not found.scopes_with_least or not is_managed(token, self.person):
+            return ""
+        return form_link_like(token, scopes=found.scopes_with_least)
 
 
 class TokenUseListView(TokenChoicesMixin, token_uses.TokenUseListView):
