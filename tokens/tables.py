@@ -262,7 +262,7 @@ class TokensToExpireTable(PortalTable):
 # What is said instead of a number about tokens that can do nothing now.
 CANNOT_DO: dict[TokenState, Text] = {
     TokenState.WAITING: gettext_lazy("Nothing yet: waiting for approval"),
-    TokenState.PENDING: gettext_lazy("Nothing yet: not shown to its owner"),
+    TokenState.PENDING: gettext_lazy("Nothing yet: not shown to anybody"),
     TokenState.SCHEDULED: gettext_lazy("Nothing yet: its start time has not come"),
     TokenState.OWNER_DEACTIVATED: gettext_lazy("Nothing now: its owner is deactivated"),
     TokenState.BLOCKED_BY_POLICY: gettext_lazy("Nothing now: blocked by policy"),

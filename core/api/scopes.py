@@ -37,7 +37,7 @@ class Scope:
 API = Scope(
     "api",
     gettext_noop("API Access"),
-    gettext_noop("Everything except replacing itself, within your own role and access rules."),
+    gettext_noop("Everything except replacing itself, within the role and the access rules of the owner."),
     only_reads=False,
 )
 API_READONLY = Scope(
@@ -64,7 +64,7 @@ PIPELINE_READONLY = Scope(
 SECURITY_LOGS = Scope(
     "security-logs",
     gettext_noop("Security Logs (Read Only)"),
-    gettext_noop("The organization's two audit logs, if your role allows reading them."),
+    gettext_noop("The organization's two audit logs, if the owner's role allows reading them."),
     only_reads=True,
 )
 SCIM = Scope(

@@ -239,7 +239,7 @@ def timeline(token: Token) -> list[dict[str, Any]]:
         events.append({"label": gettext("Approved"), "at": token.approved_at, "note": ""})
     if token.revealed_at:
         note = pgettext("how often a token was shown", "once")
-        events.append({"label": gettext("Shown to its owner"), "at": token.revealed_at, "note": note})
+        events.append({"label": _shown_to(token), "at": token.revealed_at, "note": note})
     if token.not_before:
         label = gettext("Started") if token.has_started(timezone.now()) else gettext("Starts")
         events.append({"label": label, "at": token.not_before, "note": ""})
@@ -261,6 +261,12 @@ def timeline(token: Token) -> list[dict[str, Any]]:
     note = gettext("All uses were taken") if token.is_used_up else ""
     events.append({"label": _label_of_end(token), "at": token.expires_at, "note": note})
     return sorted(events, key=itemgetter("at"))
+
+
+def _shown_to(token: Token) -> str:
+    if not token.owner.is_service_account:
+        return gettext("Shown to its owner")
+    return gettext("Shown to the person who created it") if token.created_by_id else gettext("Shown")
 
 
 def _label_of_end(token: Token) -> str:
