@@ -96,6 +96,12 @@ def parse(scope_string: str) -> frozenset[Scope]:
     return frozenset(BY_ID[word] for word in scope_string.split(" ") if word in BY_ID)
 
 
+def labels_of(scope_string: str) -> str:
+    """The labels of the known scopes, for pages; the string itself if there are none."""
+    granted = parse(scope_string)
+    return ", ".join(scope.label for scope in SCOPES if scope in granted) or scope_string
+
+
 def as_string(scopes: Iterable[Scope]) -> str:
     """Space-separated, always in the order of the list above."""
     chosen = set(scopes)

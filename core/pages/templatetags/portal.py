@@ -175,6 +175,12 @@ def offset(value: datetime) -> str:
 
 
 @register.filter
+def milliseconds(value: datetime) -> str:
+    """Those of its second, rounded down: `040`."""
+    return f"{value.microsecond // 1000:03}"
+
+
+@register.filter
 def exact(value: datetime) -> str:
     """`3 May 2026, 14:05 UTC`; for a reader in another time zone `3 May 2026, 16:05 UTC+2 (14:05 UTC)`."""
     utc, here = value.astimezone(UTC), local(value)
