@@ -100,17 +100,14 @@ class LogTable(PortalTable):
         return format_html('<a href="?{}">{}</a>', urlencode({**self.narrowing, **query}), text)
 
 
-_STATUS_AND_ADDRESS: dict[str, Text] = {"status": gettext_lazy("Status"), "ip": ""}
-
-
 class OneTokenUseTable(LogTable):
     """The log of one token, for its owner."""
 
     detail_view = "auditlog:token_use_detail"
     public_id = "request_id"
     only_wide: ClassVar[tuple[str, ...]] = ("scope", "user_agent")
-    first_line = ("outcome",)
-    second_line: ClassVar[dict[str, Text]] = {"target": "", **_STATUS_AND_ADDRESS}
+    first_line = ("status", "outcome")
+    second_line: ClassVar[dict[str, Text]] = {"target": "", "ip": ""}
     # Paper has no room for them beside long targets. The files have them.
     not_printed: ClassVar[tuple[str, ...]] = ("scope", "user_agent")
 
@@ -159,7 +156,7 @@ class OrganizationOneTokenUseTable(OneTokenUseTable):
 class TokenUseTable(OneTokenUseTable):
     """The log of all of a person's tokens."""
 
-    second_line: ClassVar[dict[str, Text]] = {"token_name": "", "target": "", **_STATUS_AND_ADDRESS}
+    second_line: ClassVar[dict[str, Text]] = {"token_name": "", "target": "", "ip": ""}
 
     token_name = Column(verbose_name=gettext_lazy("Token"))
 
@@ -228,7 +225,7 @@ class OrganizationActivityTable(ActivityTable):
     """What everyone did."""
 
     detail_view = "auditlog:organization_activity_detail"
-    second_line: ClassVar[dict[str, Text]] = {"actor_email": "", "target_name": "", "ip": ""}
+    second_line: ClassVar[dict[str, Text]] = {"actor_email": "", "target_name": ""}
 
     actor_email = Column(verbose_name=gettext_lazy("Who"))
 
