@@ -11,6 +11,7 @@ from django.core.validators import validate_ipv46_address
 from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Concat
 from django.db.models.lookups import Exact
+from django.forms import BoundField
 from django.utils.translation import gettext_lazy as _
 
 from auditlog.actions import Action, ActionType
@@ -37,6 +38,7 @@ _OF_ORGANIZATION = {
     "user_email": "Part of the person's address. A complete address finds only this person.",
 }
 _STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
+_DAYS = frozenset({"date", "date_to"})
 AFTER_END = [("true", _("After the token expired"))]
 
 
@@ -70,6 +72,11 @@ class LogFilter(StrictFilterSet):
 
     class Meta:
         form = PeriodForm
+
+    @property
+    def more_fields(self) -> list[BoundField]:
+        """Without the days, which `since_at` and `before_at` can say too, unless the address has one."""
+        return [field for field in super().more_fields if field.name not in _DAYS or self.data.get(field.name)]
 
     @classmethod
     def searched(cls, data: Mapping[str, Any], queryset: QuerySet[Any]) -> QuerySet[Any] | None:
@@ -113,10 +120,10 @@ class TokenUseFilter(LogFilter):
     outcome = ChoiceFilter(label=_("Outcome"), choices=TokenUse.Outcome.choices, empty_label=_("Any outcome"))
     reason = ChoiceFilter(label=_("Reason"), choices=TokenUse.Reason.choices, empty_label=_("Any reason"))
     after_end = ChoiceFilter(
-        label=_("When used"),
+        label=_("Before or after expiry"),
         choices=AFTER_END,
         method="filter_after_end",
-        empty_label=_("Any time"),
+        empty_label=_("Both"),
     )
     scope = ChoiceFilter(
         label=_("Scope"),

@@ -23,7 +23,7 @@ EXPLANATIONS: dict[str, Text] = {
         "or program, assume that the token was stolen. Nobody can use it now."
     ),
     Reason.NOT_REVEALED: _(
-        "The token was used although it was never shown to its owner. Nobody should have it: tell an Administrator."
+        "The token was used although it was never shown to anybody. Nobody should have it: tell an Administrator."
     ),
     Reason.OWNER_DEACTIVATED: _(
         "The token's owner is deactivated, so none of their tokens work. Give the script a token of an active person."

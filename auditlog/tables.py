@@ -10,6 +10,7 @@ from django.utils.translation import gettext, gettext_lazy
 from django_tables2 import Column
 
 from auditlog.models import Activity, TokenUse
+from core.api.scopes import labels_of
 from core.badges import SERVICE_ACCOUNT, Badge
 from core.pages.addresses import address_of
 from core.pages.line_breaks import breakable, ip_address
@@ -105,8 +106,8 @@ class OneTokenUseTable(LogTable):
     detail_view = "auditlog:token_use_detail"
     public_id = "request_id"
     only_wide: ClassVar[tuple[str, ...]] = ("scope", "user_agent")
-    first_line = ("outcome",)
-    second_line: ClassVar[dict[str, Text]] = {"target": ""}
+    first_line = ("status", "outcome")
+    second_line: ClassVar[dict[str, Text]] = {"target": "", "ip": ""}
     # Paper has no room for them beside long targets. The files have them.
     not_printed: ClassVar[tuple[str, ...]] = ("scope", "user_agent")
 
@@ -138,6 +139,9 @@ class OneTokenUseTable(LogTable):
     def render_outcome(self, record: TokenUse, column: BadgeColumn) -> SafeString:
         return column.render(outcome_badge(record))
 
+    def render_scope(self, value: str) -> str:
+        return labels_of(value)
+
 
 class OrganizationOneTokenUseTable(OneTokenUseTable):
     """The log of one token, for people who can read the organization's log."""
@@ -152,7 +156,7 @@ class OrganizationOneTokenUseTable(OneTokenUseTable):
 class TokenUseTable(OneTokenUseTable):
     """The log of all of a person's tokens."""
 
-    second_line: ClassVar[dict[str, Text]] = {"token_name": "", "target": ""}
+    second_line: ClassVar[dict[str, Text]] = {"token_name": "", "target": "", "ip": ""}
 
     token_name = Column(verbose_name=gettext_lazy("Token"))
 
@@ -185,7 +189,7 @@ class OrganizationTokenUseTable(TokenUseTable):
     def render_token_name(self, record: TokenUse) -> SafeString:
         # The scopes are below the name, because this log has one column more than a person's own.
         link = self.token_link(record)
-        return format_html('{} <span class="hint below not-printed">{}</span>', link, record.scope)
+        return format_html('{} <span class="hint below not-printed">{}</span>', link, labels_of(record.scope))
 
 
 class ActivityTable(LogTable):
@@ -194,7 +198,7 @@ class ActivityTable(LogTable):
     detail_view = "auditlog:activity_detail"
     public_id = "public_id"
     first_line = ("action",)
-    second_line: ClassVar[dict[str, Text]] = {"target_name": ""}
+    second_line: ClassVar[dict[str, Text]] = {"target_name": "", "ip": ""}
 
     at = ExactMomentColumn(verbose_name=gettext_lazy("When"), empty_values=())
     action = Column(verbose_name=gettext_lazy("Action"))

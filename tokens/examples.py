@@ -13,14 +13,14 @@ from tokens.models import Token
 
 def examples_of(token: Token, signed_jwt: str, *, can_run: bool = False) -> list[dict[str, str]]:
     """Each with ``id``, ``label`` and ``text``. They read something that the token's scopes allow. A token that can run
-    exactly one pipeline also gets the command for this."""
+    exactly one pipeline gets the command for this first."""
     pipelines = bool({PIPELINE, PIPELINE_READONLY} & set(token.scopes))
     url = f"{settings.PORTAL_URL}/api/v1/{'pipelines' if pipelines else 'me'}"
     chosen = token.pipeline_ids or []
     run = [("run", _("Run the pipeline"), _curl_to_run(chosen[0], signed_jwt))] if can_run and len(chosen) == 1 else []
     texts = [
-        ("curl", "curl", _curl(url, signed_jwt)),
         *run,
+        ("curl", "curl", _curl(url, signed_jwt)),
         ("python", "Python", _python(url, signed_jwt)),
         ("javascript", "JavaScript", _javascript(url, signed_jwt)),
         ("powershell", "PowerShell", _powershell(url, signed_jwt)),

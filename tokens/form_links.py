@@ -89,11 +89,6 @@ def _form_of(token: Token) -> str:
     return reverse("tokens:token_list")
 
 
-def form_link_with(scope: Scope, *, name: str) -> str:
-    """The address of the form, filled in with one scope and a name."""
-    return f"{reverse('tokens:token_list')}?{urlencode({'name': name, 'scopes': scope.id})}"
-
-
 Reader = Callable[[QueryDict, User, dict[str, Any]], Iterator[str]]
 
 

@@ -13,6 +13,7 @@ from django.utils.translation import gettext, ngettext
 from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline
 from core.api import scopes
+from core.api.operations import READ_PIPELINES
 from core.db.keyset import Keyset
 from core.text import first_of, grouped
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
@@ -156,6 +157,11 @@ class Token(models.Model):
         """The chosen pipelines, or ``None`` if it reaches all pipelines of its owner. A query only if it is limited and
         the links were not prefetched."""
         return [link.pipeline_id for link in self.pipeline_links.all()] if self.is_limited else None
+
+    @property
+    def reaches_pipelines(self) -> bool:
+        """Whether one of its scopes is about pipelines."""
+        return not scopes.parse(self.scope).isdisjoint(READ_PIPELINES)
 
     @property
     def pipeline_names(self) -> list[str] | None:

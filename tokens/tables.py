@@ -111,13 +111,15 @@ def anchor_of(token: Token) -> str:
 
 
 def _left_to_show(until: datetime) -> str:
-    """How long a token can still be shown, which is at most 10 minutes: rounded as in `relative`."""
+    """How long a token can still be shown: minutes as in `relative`, so that a new one has 10; hours rounded down."""
     seconds = math.floor((until - timezone.now()).total_seconds() + 0.5)
     if seconds < 60:
-        return gettext("less than a minute to show it")
+        return gettext("less than a minute left to show it")
     minutes = math.floor(seconds / 60 + 0.5)
-    return ngettext("%(count)s minute to show it", "%(count)s minutes to show it", minutes) % {
-        "count": grouped(minutes)
+    if hours := seconds // 3600:
+        return ngettext("%(count)s hour left to show it", "%(count)s hours left to show it", hours) % {"count": hours}
+    return ngettext("%(count)s minute left to show it", "%(count)s minutes left to show it", minutes) % {
+        "count": minutes
     }
 
 
@@ -260,7 +262,7 @@ class TokensToExpireTable(PortalTable):
 # What is said instead of a number about tokens that can do nothing now.
 CANNOT_DO: dict[TokenState, Text] = {
     TokenState.WAITING: gettext_lazy("Nothing yet: waiting for approval"),
-    TokenState.PENDING: gettext_lazy("Nothing yet: not shown to its owner"),
+    TokenState.PENDING: gettext_lazy("Nothing yet: not shown to anybody"),
     TokenState.SCHEDULED: gettext_lazy("Nothing yet: its start time has not come"),
     TokenState.OWNER_DEACTIVATED: gettext_lazy("Nothing now: its owner is deactivated"),
     TokenState.BLOCKED_BY_POLICY: gettext_lazy("Nothing now: blocked by policy"),

@@ -487,7 +487,7 @@ def test_page_of_a_use_shows_every_field(reader, auditor):
     add_uses(
         auditor,
         {
-            "at": datetime(2026, 5, 3, 14, 5, 6, 789, tzinfo=UTC),
+            "at": datetime(2026, 5, 3, 14, 5, 6, 40789, tzinfo=UTC),
             "token_id": token.pk,
             "request_id": REQUEST,
             "scope": "api pipeline",
@@ -502,8 +502,8 @@ def test_page_of_a_use_shows_every_field(reader, auditor):
     for address in (f"{MY_USES}{REQUEST}/", f"{OUR_USES}{REQUEST}/"):
         page = reader.get(address).content.decode()
         for said in (
-            "Sunday, 3 May 2026, 14:05:06.000789 UTC",
-            "2026-05-03T14:05:06.000789+00:00",
+            "Sunday, 3 May 2026, 14:05:06.040 UTC",
+            "2026-05-03T14:05:06.040789+00:00",
             "GET /api/v1/&lt;me&gt;",
             "Status 401, after 17 ms",
             "Token expired early",
@@ -537,6 +537,11 @@ def refused_for_its_scope(api, person, method, path, **token):
     return request_id
 
 
+def in_order(*scopes):
+    """Without the one that is of no use to a User, which the form leaves out."""
+    return [scope for scope in BY_ID if scope in scopes and scope != "security-logs"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "scope", "needed", "least"),
     [
@@ -564,8 +569,27 @@ def test_page_of_a_use_without_the_scope_names_the_scopes_that_are_needed(
     which = "one of these scopes" if "," in needed else "this scope"
     assert f"The operation needs {which}: {needed}." in page.text
     form = client.get(page.context["form_url"]).context["form"]
-    assert (form["scopes"].value(), form["name"].value()) == ([least], "nightly 2")
+    assert (form["scopes"].value(), form["name"].value()) == (in_order(scope, least), "nightly 2")
     assert f"Create a token with {BY_ID[least].label}" in page.text
+
+
+def test_form_for_one_scope_more_keeps_the_limits_of_the_token(api, client, member):
+    pipeline = PipelineFactory(owner=member)
+    limits = {"networks": "127.0.0.0/8 192.0.2.0/24", "max_uses": 5, "is_limited": True}
+    request_id = refused_for_its_scope(api, member, "GET", "/api/v1/me/activity-log", scope="pipeline", **limits)
+    member.tokens.get().pipeline_links.create(pipeline_id=pipeline.pk)
+    client.force_login(member)
+
+    form = client.get(client.get(f"{MY_USES}{request_id}/").context["form_url"]).context["form"]
+
+    kept = {name: form[name].value() for name in ("scopes", "pipelines", "which_pipelines", "networks", "max_uses")}
+    assert kept == {
+        "scopes": ["api-readonly", "pipeline"],
+        "pipelines": [str(pipeline.pk)],
+        "which_pipelines": "only",
+        "networks": "127.0.0.0/8 192.0.2.0/24",
+        "max_uses": "5",
+    }
 
 
 def test_only_the_tokens_owner_gets_a_link_to_the_form(api, client, owner, auditor):
@@ -599,8 +623,36 @@ def test_guest_gets_no_link_to_a_token_that_could_not_do_it_either(api, client, 
 
     page = client.get(f"{MY_USES}{request_id}/").text
 
-    assert "The operation needs one of these scopes" in page
-    assert "Create a token with" not in page
+    assert "Your role Guest can&#x27;t do this with any token. Ask an Administrator." in page
+    for advice in ("The operation needs", "create a new one", "Create a token with"):
+        assert advice not in page
+
+
+@pytest.mark.parametrize(
+    ("values", "limited", "says"),
+    [
+        ({"target": "/api/v1/users", "reason": "insufficient_scope"}, False, "Your role User can't"),
+        ({"target": "/api/v1/users"}, False, "Your role User can't"),
+        ({"target": "/api/v1/tokens", "method": "POST", "reason": "insufficient_scope"}, False, "No token can do this"),
+        ({"target": "/api/v1/tokens", "method": "POST"}, False, "No token can do this"),
+        ({"target": f"/api/v1/pipelines/{TOKEN}"}, False, "with that object, or the object does not exist."),
+        ({"target": f"/api/v1/pipelines/{TOKEN}"}, True, "limited to other pipelines"),
+        ({"target": "/api/v1/pipelines", "method": "POST"}, True, "so it can't create one."),
+        ({"target": "/api/v1/removed"}, False, "limited to other pipelines"),
+    ],
+    ids=str,
+)
+def test_page_of_a_refused_use_says_the_one_cause_that_is_known(client, member, values, limited, says):
+    token = TokenFactory(owner=member, is_limited=limited)
+    refused = {"request_id": REQUEST, "token_id": token.pk, "outcome": "refused", "reason": "forbidden", "status": 403}
+    add_uses(member, refused | {"scope": "pipeline"} | values)
+    client.force_login(member)
+
+    page = client.get(f"{MY_USES}{REQUEST}/")
+
+    assert says in page.context["explanation"]
+    assert ("limited to other pipelines" in page.context["explanation"]) == (says == "limited to other pipelines")
+    assert "create a new one" not in page.text
 
 
 @pytest.mark.parametrize(
@@ -917,6 +969,10 @@ def test_rare_filters_are_behind_a_switch_that_counts_those_in_use(reader):
     listed = page.context["filter"]
     assert [field.name for field in listed.usual_fields] == ["q", "since_at", "before_at", "outcome", "user_email"]
     assert listed.more_count == 2
+    assert "date" not in [field.name for field in listed.more_fields]
+    assert "date" in [
+        field.name for field in reader.get(OUR_USES, {"date": "2026-05-02"}).context["filter"].more_fields
+    ]
     content = page.content.decode()
     assert "More filters (2)" in " ".join(content.split())
     assert '<details class="more-filters"' in content

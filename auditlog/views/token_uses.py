@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from auditlog import usage
@@ -13,7 +12,6 @@ from auditlog.reason_texts import EXPLANATIONS
 from auditlog.tables import OrganizationTokenUseTable, TokenUseTable, outcome_badge
 from auditlog.views.base import LogDetailView, LogExportView, LogListView, LogPageMixin, OrganizationLogMixin
 from core.api import scopes
-from core.api.operations import Operation, operation_at
 from core.db.unreadable import mark_unreadable
 
 # Actions that the page of a use shows. No request does more, but the page must stay short whatever happens.
@@ -62,29 +60,21 @@ class TokenUseDetailView(TokenUseMixin, LogDetailView):
     template_name = "auditlog/tokenuse_detail.html"
     slug_field = "request_id"
 
-    @cached_property
-    def out_of_scope(self) -> Operation | None:
-        """The operation for which the token lacked a scope. ``None`` also if that is no longer so: the operation is
-        gone, or needs other scopes now."""
-        entry: TokenUse = self.object
-        if entry.reason != TokenUse.Reason.INSUFFICIENT_SCOPE:
-            return None
-        operation = operation_at(entry.method, entry.target)
-        if operation is None or not operation.scopes or operation.is_open_to(scopes.parse(entry.scope)):
-            return None
-        return operation
-
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         entry: TokenUse = self.object
         return super().get_context_data(
             outcome=outcome_badge(entry),
-            explanation=EXPLANATIONS.get(entry.reason, ""),
-            needed_scopes=[scope.label for scope in self.out_of_scope.scopes] if self.out_of_scope else [],
+            explanation=self.explanation() or EXPLANATIONS.get(entry.reason, ""),
             scopes=[scope for scope in scopes.SCOPES if scope in scopes.parse(entry.scope)],
             activity=[*map(mark_unreadable, self.readable(Activity).filter(request_id=entry.request_id)[:MAX_RELATED])],
             activity_view=f"{self.prefix}activity_detail",
             **kwargs,
         )
+
+    def explanation(self) -> str:
+        """Better than the words for its reason; empty if there is nothing better. Subclasses that know tokens override
+        this."""
+        return ""
 
 
 class OrganizationTokenUseDetailView(OrganizationLogMixin, TokenUseDetailView):

@@ -37,7 +37,7 @@ class Scope:
 API = Scope(
     "api",
     gettext_noop("API Access"),
-    gettext_noop("Everything except replacing itself, within your own role and access rules."),
+    gettext_noop("Everything except replacing itself, within the role and the access rules of the owner."),
     only_reads=False,
 )
 API_READONLY = Scope(
@@ -64,7 +64,7 @@ PIPELINE_READONLY = Scope(
 SECURITY_LOGS = Scope(
     "security-logs",
     gettext_noop("Security Logs (Read Only)"),
-    gettext_noop("The organization's two audit logs, if the role of the token's owner allows reading them."),
+    gettext_noop("The organization's two audit logs, if the owner's role allows reading them."),
     only_reads=True,
 )
 SCIM = Scope(
@@ -94,6 +94,12 @@ BY_ID: dict[str, Scope] = {scope.id: scope for scope in SCOPES}
 def parse(scope_string: str) -> frozenset[Scope]:
     """The known scopes in a space-separated string (RFC 6749 section 3.3); unknown words are ignored."""
     return frozenset(BY_ID[word] for word in scope_string.split(" ") if word in BY_ID)
+
+
+def labels_of(scope_string: str) -> str:
+    """The labels of the known scopes, for pages; the string itself if there are none."""
+    granted = parse(scope_string)
+    return ", ".join(scope.label for scope in SCOPES if scope in granted) or scope_string
 
 
 def as_string(scopes: Iterable[Scope]) -> str:

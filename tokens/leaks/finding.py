@@ -73,10 +73,10 @@ MEANINGS: dict[TokenState, Text] = {
         "It does not work before its start time. Expire it, so that nobody can use it then either."
     ),
     TokenState.WAITING: gettext_lazy(
-        "It does not work: it waits for approval and was never shown to its owner. Nobody should have it."
+        "It does not work: it waits for approval and was never shown to anybody. Nobody should have it."
     ),
     TokenState.PENDING: gettext_lazy(
-        "It does not work: it was created but never shown to its owner. Nobody should have it."
+        "It does not work: it was created but never shown to anybody. Nobody should have it."
     ),
     TokenState.EXPIRED: gettext_lazy("It does not work: it has expired. Every use is refused with 401."),
     TokenState.REVOKED: gettext_lazy("It does not work: it was expired early. Every use is refused with 401."),

@@ -231,7 +231,7 @@ def test_row_is_what_its_fields_would_show(some):
 # What a token can do
 
 REASONS = {
-    TokenState.PENDING: "Nothing yet: not shown to its owner",
+    TokenState.PENDING: "Nothing yet: not shown to anybody",
     TokenState.SCHEDULED: "Nothing yet: its start time has not come",
     TokenState.OWNER_DEACTIVATED: "Nothing now: its owner is deactivated",
     TokenState.BLOCKED_BY_POLICY: "Nothing now: blocked by policy",

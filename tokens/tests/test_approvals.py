@@ -211,6 +211,18 @@ def test_token_rotates_without_asking_again_only_if_it_was_approved(api, organiz
     assert Token.objects.get(pk=answer.json()["id"]).approved_at == approved.approved_at
 
 
+@pytest.mark.parametrize(("scopes", "says"), [([], False), (["api"], False), (["security-logs"], True)])
+def test_form_sent_again_names_no_scope_that_it_does_not_offer(client, owner, scopes, says):
+    """As the fresh form. A User has nothing of security logs."""
+    client.force_login(owner)
+
+    hints = [client.get("/profile/tokens/").context["needing_approval"]]
+    hints += [client.post("/profile/tokens/", {"scopes": scopes}).context["needing_approval"]]
+
+    assert ["Security Logs" in hint for hint in hints] == [False, says]
+    assert all("longer than 60 days" in hint for hint in hints)
+
+
 # Service accounts
 
 

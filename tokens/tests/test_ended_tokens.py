@@ -65,7 +65,7 @@ def test_list_says_when_each_token_ended(signed_in, tokens, where):
         "by time": "○ Expired 5 days ago",
         "not shown for a day": "○ Expired 8 days ago",
         "live": "● Active ends in 22 days",
-        "pending": "◌ Not revealed 10 minutes to show it",
+        "pending": "◌ Not revealed 10 minutes left to show it",
     }
 
 

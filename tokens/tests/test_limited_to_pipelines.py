@@ -425,8 +425,12 @@ def test_page_of_a_token_says_that_its_pipelines_are_gone(signed_in, owner, some
     assert "All chosen pipelines were deleted." in shown
 
 
-def test_page_of_a_token_without_limit_says_nothing_about_pipelines(signed_in, owner):
-    assert 'id="token-pipelines"' not in signed_in.get(f"{PAGE}{TokenFactory(owner=owner).pk}/").text
+def test_pages_of_a_token_without_limit_say_that_it_reaches_all_pipelines(signed_in, owner):
+    token, logs_only = TokenFactory(owner=owner, revealed_at=None), TokenFactory(owner=owner, scope="security-logs")
+
+    assert "All that you can use" in signed_in.get(f"{PAGE}{token.pk}/reveal/").text
+    assert "All that its owner can use" in signed_in.get(f"{PAGE}{token.pk}/").text
+    assert 'id="token-pipelines"' not in signed_in.get(f"{PAGE}{logs_only.pk}/").text
 
 
 def test_new_token_for_one_pipeline_comes_with_the_command_that_runs_it(signed_in, owner, some):
@@ -437,6 +441,7 @@ def test_new_token_for_one_pipeline_comes_with_the_command_that_runs_it(signed_i
 
     assert f"&quot;pipelineId&quot;: &quot;{some['build'].pk}&quot;" in shown.text
     assert "Only 1 pipeline" in shown.text
+    assert shown.context["examples"][0]["id"] == "run"
     assert 'id="example-run"' not in signed_in.get(f"{PAGE}{two.pk}/reveal/").text
 
 

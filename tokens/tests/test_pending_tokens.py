@@ -29,8 +29,15 @@ def test_row_and_page_of_a_pending_token_offer_to_show_it_and_say_until_when(cli
     for html in (row, page):
         assert f'href="{page_of(pending)}reveal/"' in html
         assert SHOW in html
-    assert "10 minutes to show it" in row
+    assert "10 minutes left to show it" in row
     assert "in 10 minutes" in page
+
+
+def test_row_of_an_approved_token_says_the_full_hours_left_to_show_it(client, owner, pending):
+    Token.objects.update(approved_at=timezone.now() - timedelta(minutes=1))
+    client.force_login(owner)
+
+    assert "23 hours left to show it" in client.get(LIST).text
 
 
 def test_link_shows_the_token_once(client, owner, pending):

@@ -215,11 +215,12 @@ def _why_not_now(token: Token) -> str:
 
 
 def _why_not(verdict: Verdict, otherwise: str) -> str:
-    """Why the token can't do it, or what is said ``otherwise``; empty if it can."""
-    if not verdict.scope_opens:
-        return gettext("No scope of the token allows it.")
+    """Why the token can't do it, or what is said ``otherwise``; empty if it can. The role first: if it doesn't allow
+    the operation, other scopes don't help."""
     if not verdict.role_allows:
         return gettext("The owner's site role doesn't allow it.")
+    if not verdict.scope_opens:
+        return gettext("No scope of the token allows it.")
     if not verdict.limit_allows:
         return gettext("The token reaches only chosen pipelines, so it can't create one.")
     return otherwise
@@ -238,7 +239,7 @@ def timeline(token: Token) -> list[dict[str, Any]]:
         events.append({"label": gettext("Approved"), "at": token.approved_at, "note": ""})
     if token.revealed_at:
         note = pgettext("how often a token was shown", "once")
-        events.append({"label": gettext("Shown to its owner"), "at": token.revealed_at, "note": note})
+        events.append({"label": _shown_to(token), "at": token.revealed_at, "note": note})
     if token.not_before:
         label = gettext("Started") if token.has_started(timezone.now()) else gettext("Starts")
         events.append({"label": label, "at": token.not_before, "note": ""})
@@ -260,6 +261,12 @@ def timeline(token: Token) -> list[dict[str, Any]]:
     note = gettext("All uses were taken") if token.is_used_up else ""
     events.append({"label": _label_of_end(token), "at": token.expires_at, "note": note})
     return sorted(events, key=itemgetter("at"))
+
+
+def _shown_to(token: Token) -> str:
+    if not token.owner.is_service_account:
+        return gettext("Shown to its owner")
+    return gettext("Shown to the person who created it") if token.created_by_id else gettext("Shown")
 
 
 def _label_of_end(token: Token) -> str:

@@ -8,15 +8,17 @@ import uuid
 from typing import Any
 
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from auditlog.views import activity, token_uses
 from auditlog.views.base import LogDetailView, LogListView
 from core.pages.widgets import MOST_CHOICES, PickerInput, QuickSelect
 from core.reading import local
-from tokens.form_links import form_link_with
+from tokens.form_links import form_link_like
 from tokens.models import Token
-from tokens.scope_cards import least_scope
+from tokens.refusals import Refusal, refusal_of
+from tokens.views.places import is_managed
 
 
 class TokenChoicesMixin(LogListView):
@@ -54,22 +56,42 @@ class TokenLinksMixin(LogDetailView):
         return reverse("tokens:token_detail", args=[token_id])
 
 
-class LeastScopeMixin(TokenLinksMixin, token_uses.TokenUseDetailView):
-    """A use that lacked a scope, with a link for the token's owner to the form for a token that has it."""
+class RefusalMixin(TokenLinksMixin, token_uses.TokenUseDetailView):
+    """A use with the cause of its refusal. If it lacked a scope: the scopes that allow it and, for those who manage the
+    token, a link to the form for a token that has one of them."""
+
+    @cached_property
+    def refusal(self) -> Refusal | None:
+        return refusal_of(self.object, reader=self.person)
+
+    def explanation(self) -> str:
+        return self.refusal.explanation if self.refusal else ""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        entry, scope = self.object, None
-        if self.out_of_scope and entry.owner_id == self.person.pk:
-            scope = least_scope(self.out_of_scope, self.person)
-        url = form_link_with(scope, name=entry.token_name) if scope else ""
-        return super().get_context_data(least_scope=scope, form_url=url, **kwargs)
+        found = self.refusal
+        needed = found.operation.scopes if found and found.operation and found.is_for_its_scope else ()
+        url = self._form_url(found) if found else ""
+        return super().get_context_data(
+            needed_scopes=[scope.label for scope in needed],
+            least_scope=found.least_scope if found and url else None,
+            form_url=url,
+            **kwargs,
+        )
+
+    def _form_url(self, found: Refusal) -> str:
+        """The form for a token like this one with one scope more; empty if none helps, or for people who can't create
+        it."""
+        token = found.token
+        if token is None or not found.scopes_with_least or not is_managed(token, self.person):
+            return ""
+        return form_link_like(token, scopes=found.scopes_with_least)
 
 
 class TokenUseListView(TokenChoicesMixin, token_uses.TokenUseListView):
     pass
 
 
-class TokenUseDetailView(LeastScopeMixin):
+class TokenUseDetailView(RefusalMixin):
     pass
 
 
@@ -77,7 +99,7 @@ class OrganizationTokenUseListView(SuggestedPeopleMixin, token_uses.Organization
     pass
 
 
-class OrganizationTokenUseDetailView(LeastScopeMixin, token_uses.OrganizationTokenUseDetailView):
+class OrganizationTokenUseDetailView(RefusalMixin, token_uses.OrganizationTokenUseDetailView):
     pass
 
 

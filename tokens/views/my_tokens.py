@@ -208,10 +208,12 @@ def can_choose(scope: Scope, cards: Sequence[dict[str, Any]]) -> bool:
 
 
 def needing_approval(form: TokenForm, cards: Sequence[dict[str, Any]]) -> str:
-    """Which of the tokens that the owner can create need approval. All rules, if the form was sent with a reason."""
+    """Which of the tokens that the owner can create need approval: also with a scope that was sent although the form
+    doesn't offer it."""
     if "approval_reason" not in form.fields:
         return ""
-    offered = [scope for scope in SCOPES if form.is_bound or can_choose(scope, cards)]
+    sent = form["scopes"].value() or [] if form.is_bound else []
+    offered = [scope for scope in SCOPES if scope.id in sent or can_choose(scope, cards)]
     return " ".join(rules_in_words(form.policy, form.owner, among=offered))
 
 

@@ -3,8 +3,8 @@
 import math
 import uuid
 from calendar import monthrange
-from collections.abc import Sequence
-from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
+from collections.abc import Callable, Sequence
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -26,8 +26,12 @@ from core.text import Text, grouped
 
 register = template.Library()
 
+_DAY = 86400
 # Each unit with its length in seconds, and the length of the next smaller unit.
-_UNITS = (("day", 86400, 3600), ("hour", 3600, 60), ("minute", 60, 1))
+_UNITS = (("day", _DAY, 3600), ("hour", 3600, 60), ("minute", 60, 1))
+# More are shown in months.
+_MOST_DAYS = 90
+_HALF_A_DAY, _HALF_A_MONTH = timedelta(hours=12), timedelta(days=15)
 
 
 # These two are in every row of a table, where a template takes ten times as long.
@@ -171,6 +175,12 @@ def offset(value: datetime) -> str:
 
 
 @register.filter
+def milliseconds(value: datetime) -> str:
+    """Those of its second, rounded down: `040`."""
+    return f"{value.microsecond // 1000:03}"
+
+
+@register.filter
 def exact(value: datetime) -> str:
     """`3 May 2026, 14:05 UTC`; for a reader in another time zone `3 May 2026, 16:05 UTC+2 (14:05 UTC)`."""
     utc, here = value.astimezone(UTC), local(value)
@@ -213,16 +223,17 @@ def took(value: timedelta | None) -> str:
 
 @register.filter
 def relative(value: datetime) -> str:
-    """`3 minutes ago`, rounded down; `in 6 days`, rounded to the nearest.
+    """`3 minutes ago`, rounded down; `in 6 days`, rounded to the nearest. Days up to 90, then months up to 23, then
+    years, all rounded to the nearest.
 
     If rounded down, a new token for a month would expire "in 29 days" a second later. Months and years are calendar
-    months and years, as in the lifetimes of tokens.
+    months and years, as in the lifetimes of tokens: in exactly 2 of them, a token ends "in 2 months".
     """
     now = timezone.now()
     if value <= now:
-        number, unit = _span(value, now)
+        number, unit = _largest_unit(value, now, rounded=math.floor)
         return _words(number, unit, get_language(), is_past=True) if number else gettext("just now")
-    number, unit = _span(now, value, to_nearest=True)
+    number, unit = _span_until(now, value)
     return _words(number, unit, get_language(), is_past=False) if number else gettext("in less than a minute")
 
 
@@ -250,21 +261,40 @@ def _words(number: int, unit: str, language: str | None, *, is_past: bool) -> st
     return message % {"number": number, "count": grouped(number)}
 
 
-def _span(start: datetime, end: datetime, *, to_nearest: bool = False) -> tuple[int, str]:
+def _span_until(start: datetime, end: datetime) -> tuple[int, str]:
     """The time between two moments in its largest unit; 0 minutes for less than a minute."""
-    half_a_day = timedelta(hours=12) if to_nearest else timedelta()
-    # In both directions: a month after 31 January is 28 February, and a month before 28 March is 28 February, too.
-    # At the end of the calendar there is no later day.
-    later = end + half_a_day if end.year < MAXYEAR else end
-    months = max(_months_after(start, later), _months_before(end, start - half_a_day))
-    if months:
-        return (months // 12, "year") if months >= 12 else (months, "month")
+    full = max(_full_months(start, end, _HALF_A_DAY))
+    if full > max(0, min(_full_months(start, end, -_HALF_A_DAY))):
+        return _in_months(full)
+    return _largest_unit(start, end, rounded=_nearest)
+
+
+def _largest_unit(start: datetime, end: datetime, *, rounded: Callable[[float], int]) -> tuple[int, str]:
     seconds = (end - start).total_seconds()
+    if rounded(seconds / _DAY) > _MOST_DAYS:
+        return _in_months(max(_full_months(start, end, _HALF_A_MONTH)))
     for unit, length, smaller in _UNITS:
         # A value that rounds up to a larger unit becomes that unit: 59 minutes and 40 seconds are an hour.
-        if (_nearest(seconds / smaller) * smaller if to_nearest else seconds) >= length:
-            return _nearest(seconds / length) if to_nearest else int(seconds / length), unit
+        if rounded(seconds / smaller) * smaller >= length:
+            return rounded(seconds / length), unit
     return 0, "minute"
+
+
+def _in_months(months: int) -> tuple[int, str]:
+    if months < 24 and months % 12:
+        return months, "month"
+    return _nearest(months / 12), "year"
+
+
+def _full_months(start: datetime, end: datetime, more: timedelta) -> tuple[int, int]:
+    """How many months there are in the time and ``more``: as counted from its start, and from its end.
+
+    A month after 31 January is 28 February, and a month before 28 March is 28 February, too.
+    """
+    # At both ends of the calendar there is no further day.
+    later = end + more if end.year < MAXYEAR else end
+    earlier = start - more if start.year > MINYEAR else start
+    return _months_after(start, later), _months_before(end, earlier)
 
 
 # The same as dateutil's `relativedelta`, which takes twenty times as long: these are computed for each row of a table.
