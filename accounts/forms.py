@@ -165,17 +165,24 @@ class SignOutEverywhereForm(forms.Form):
 
 
 class NotificationPreferencesForm(forms.Form):
-    """A channel for each kind of notification."""
+    """A channel for each kind of notification that the person can get with their site role."""
 
     def __init__(self, *args: Any, person: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for kind in KINDS:
+        is_administrator = person.site_role == SiteRole.ADMINISTRATOR
+        self.kinds = [kind for kind in KINDS if is_administrator or not kind.is_for_administrators]
+        for kind in self.kinds:
             self.fields[kind.id] = forms.ChoiceField(
                 label=kind.label,
                 choices=[(channel.value, channel.label) for channel in kind.channels],
                 initial=channel_for(person.notification_choices, kind).value,
-                help_text=_("About security: always in the portal.") if kind.is_security else "",
             )
+
+    def rows_about_security(self) -> list[forms.BoundField]:
+        return [self[kind.id] for kind in self.kinds if kind.is_security]
+
+    def other_rows(self) -> list[forms.BoundField]:
+        return [self[kind.id] for kind in self.kinds if not kind.is_security]
 
 
 class WebhookForm(forms.Form):

@@ -47,8 +47,9 @@ class Channel(models.TextChoices):
 class Kind:
     """``id`` is stored and published, so it never changes. ``sentence`` gets the token's name and the details.
 
-    ``is_security``: the person can choose about mails, but always sees these in the portal. ``sentence_of_account``:
-    for a token of a service account, if the sentence differs. It follows the name of the account.
+    ``is_security``: the person can choose about mails, but always sees these in the portal. ``is_for_administrators``:
+    nobody else gets these. ``sentence_of_account``: for a token of a service account, if the sentence differs. It
+    follows the name of the account.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Kind:
     sentence: Text
     default: Channel
     is_security: bool = False
+    is_for_administrators: bool = False
     sentence_of_account: Text = ""
 
     @property
@@ -128,6 +130,7 @@ EXPIRED_ORPHANED = Kind(
     gettext_lazy("A token of a service account expired because nobody active is responsible (Administrators)"),
     gettext_lazy("“%(token)s” has expired, because nobody active is responsible for the service account."),
     Channel.PORTAL_AND_MAIL,
+    is_for_administrators=True,
 )
 REPLACED_TOKEN_REUSED = Kind(
     "reused",
@@ -166,6 +169,7 @@ WEBHOOK_FAILED = Kind(
     gettext_lazy("A webhook of the organization failed for three days (Administrators)"),
     gettext_lazy("The webhook to %(host)s failed for three days. %(outcome)s"),
     Channel.PORTAL_AND_MAIL,
+    is_for_administrators=True,
 )
 
 KINDS = (
