@@ -270,7 +270,7 @@ class GroupNamesField(forms.CharField):
             required=False,
             max_length=GROUP_NAMES_MAX_LENGTH,
             widget=PickerTextarea("accounts:suggested_groups", _("Add a group")),
-            help_text=_("One name per line. Groups appear in the access rules of pipelines."),
+            help_text=_("Names of groups, which appear in the access rules of pipelines."),
         )
         self.actor = actor
 
@@ -320,8 +320,8 @@ class ResponsibleField(forms.CharField):
             max_length=MOST_RESPONSIBLE * finding.TEXT_MAX_LENGTH,
             widget=PickerTextarea("accounts:suggested_people", _("Add a person")),
             help_text=_(
-                "A name or an e-mail address per line. They can create, replace and expire its tokens, and get the "
-                "mails about them."
+                "Names or e-mail addresses. They can create, replace and expire its tokens, and get the mails about "
+                "them."
             ),
             error_messages={"required": _("Name at least one active person who is responsible.")},
         )
