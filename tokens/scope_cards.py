@@ -50,9 +50,6 @@ CLAUSES = {
 }
 
 
-CHOOSE_FIRST = gettext_lazy("Choose pipelines below")
-
-
 def opened_by(scope: Scope) -> list[Operation]:
     """The operations that a token needs this scope for, or one that opens them too."""
     return [route.operation for route in routes() if scope in route.operation.scopes]
@@ -135,14 +132,16 @@ def _what_it_opens(scope: Scope, found: list[Verdict], count: Count | None) -> s
     opened = [verdict for verdict in found if scope in verdict.route.operation.scopes]
     usable = [verdict for verdict in opened if verdict.allows]
     can, all_ = _reaches(usable), _reaches(opened)
-    sentences = []
-    if can:
-        sentences = [get_text_list(list(_counts(can, count)), gettext("and"))] if count else [CHOOSE_FIRST]
+    sentences = [_reached(can, count)] if can else []
     sentences += [str(_clauses_of(reach).refused) for reach in all_ if reach not in can]
     if len(usable) < len(opened) or not sentences:
         numbers = {"allowed": sum(verdict.allows for verdict in found), "total": len(found)}
         sentences.append(gettext("%(allowed)s of %(total)s operations") % numbers)
     return ". ".join(_capitalized(sentences)) + "."
+
+
+def _reached(reaches: list[Reach], count: Count | None) -> str:
+    return get_text_list(list(_counts(reaches, count)), gettext("and")) if count else gettext("Choose pipelines below")
 
 
 def _counts(reaches: list[Reach], count: Count) -> Iterator[str]:
