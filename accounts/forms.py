@@ -165,17 +165,23 @@ class SignOutEverywhereForm(forms.Form):
 
 
 class NotificationPreferencesForm(forms.Form):
-    """A channel for each kind of notification."""
+    """A channel for each kind of notification that the person can get with their site role."""
 
     def __init__(self, *args: Any, person: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for kind in KINDS:
+        self.kinds = [kind for kind in KINDS if kind.ability is None or person.may(kind.ability)]
+        for kind in self.kinds:
             self.fields[kind.id] = forms.ChoiceField(
                 label=kind.label,
                 choices=[(channel.value, channel.label) for channel in kind.channels],
                 initial=channel_for(person.notification_choices, kind).value,
-                help_text=_("About security: always in the portal.") if kind.is_security else "",
             )
+
+    def rows_about_security(self) -> list[forms.BoundField]:
+        return [self[kind.id] for kind in self.kinds if kind.is_security]
+
+    def other_rows(self) -> list[forms.BoundField]:
+        return [self[kind.id] for kind in self.kinds if not kind.is_security]
 
 
 class WebhookForm(forms.Form):
@@ -263,7 +269,7 @@ class GroupNamesField(forms.CharField):
             required=False,
             max_length=GROUP_NAMES_MAX_LENGTH,
             widget=PickerTextarea("accounts:suggested_groups", _("Add a group")),
-            help_text=_("One name per line. Groups appear in the access rules of pipelines."),
+            help_text=_("Names of groups, which appear in the access rules of pipelines."),
         )
         self.actor = actor
 
@@ -313,8 +319,8 @@ class ResponsibleField(forms.CharField):
             max_length=MOST_RESPONSIBLE * finding.TEXT_MAX_LENGTH,
             widget=PickerTextarea("accounts:suggested_people", _("Add a person")),
             help_text=_(
-                "A name or an e-mail address per line. They can create, replace and expire its tokens, and get the "
-                "mails about them."
+                "Names or e-mail addresses. They can create, replace and expire its tokens, and get the mails about "
+                "them."
             ),
             error_messages={"required": _("Name at least one active person who is responsible.")},
         )

@@ -123,7 +123,7 @@ class NotificationsForm(SeenForm):
             source = reverse("pipelines:suggested_recipients", args=[pipeline.pk])
             self.fields["notified_people"].widget = PickerTextarea(source, gettext("Add a person"))
             self.fields["notified_people"].help_text = gettext(
-                "A name or an e-mail address per line. Only people of your organization who can see this pipeline."
+                "Names or e-mail addresses. Only people of your organization who can see this pipeline."
             )
 
     def clean_notified_people(self) -> list[User]:

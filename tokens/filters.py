@@ -23,12 +23,12 @@ from tokens.states import TokenState
 SOON = "soon"
 THIS_MONTH = "month"
 TIMES_TO_END = [
-    (SOON, gettext_lazy("Highlighted: expires soon")),
+    (SOON, gettext_lazy("Soon (highlighted)")),
     (THIS_MONTH, gettext_lazy("This month")),
-    ("1", gettext_lazy("1 day")),
-    ("7", gettext_lazy("7 days")),
-    ("30", gettext_lazy("30 days")),
-    ("90", gettext_lazy("90 days")),
+    ("1", gettext_lazy("Within 1 day")),
+    ("7", gettext_lazy("Within 7 days")),
+    ("30", gettext_lazy("Within 30 days")),
+    ("90", gettext_lazy("Within 90 days")),
 ]
 
 LIMITED, UNLIMITED = "true", "false"
@@ -121,7 +121,7 @@ class TokenFilter(StrictFilterSet):
     scope = ScopeFilter()
     is_limited = LimitFilter()
     ends_within = ChoiceFilter(
-        label=gettext_lazy("Expires within"),
+        label=gettext_lazy("Expires"),
         choices=TIMES_TO_END,
         method="filter_end",
         empty_label=gettext_lazy("Any time"),
@@ -183,7 +183,7 @@ class OrganizationTokenFilter(TokenFilter):
         "created_to": "Created on this day (UTC) or earlier.",
     }
 
-    q = SearchFilter(label=gettext_lazy("Name, owner or token id"), method="filter_text")
+    q = SearchFilter(label=gettext_lazy("Name, owner or ID"), method="filter_text")
     owner = OwnerFilter()
     unused_for = UnusedFilter()
     created_from = DayFilter(label=gettext_lazy("Created from"), since=True, of="created_at")

@@ -108,7 +108,7 @@ class TokenForm(forms.Form):
         min_value=1,
         max_value=MOST_USES,
         widget=forms.NumberInput(attrs={"autocomplete": "off"}),
-        help_text=gettext_lazy("For example 1, for a script that runs once. With its last use, the token ends."),
+        help_text=gettext_lazy("For example 1, for a script that runs once. With its last use, the token expires."),
     )
     not_before = forms.CharField(
         label=gettext_lazy("Works from (optional)"),
@@ -245,7 +245,7 @@ class EditTokenForm(SeenForm):
         super().__init__(*args, initial=initial, now=seen.of_texts(token), **kwargs)
         if token.has_ended:
             self.fields["name"].disabled = True
-            self.fields["name"].help_text = gettext("A token that has ended keeps its name.")
+            self.fields["name"].help_text = gettext("A token that has expired keeps its name.")
 
     def clean_name(self) -> str:
         return clean_name(self.cleaned_data["name"])
@@ -275,7 +275,7 @@ class TokenLookupForm(forms.Form):
 
 
 OVERLAPS = [
-    (0, gettext_lazy("It ends immediately")),
+    (0, gettext_lazy("It expires immediately")),
     (1, gettext_lazy("1 hour")),
     (24, gettext_lazy("1 day")),
     (72, gettext_lazy("3 days")),

@@ -272,7 +272,11 @@ def _check_overlap(hours: int, policy: Organization) -> None:
         return
     if most == 0:
         raise ValidationError(
-            {"overlap_hours": gettext("Your organization allows no overlap: choose 0, and the old token ends at once.")}
+            {
+                "overlap_hours": gettext(
+                    "Your organization allows no overlap: choose 0, and the old token expires at once."
+                )
+            }
         )
     if most == MOST_OVERLAP_HOURS:
         text = ngettext("Choose 0 to %(count)s hour.", "Choose 0 to %(count)s hours.", most)

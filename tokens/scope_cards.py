@@ -81,15 +81,23 @@ def scope_cards(
     allowed = scopes.parse(user.own_organization.allowed_scopes)
     among, is_limited = open_to_tokens(), pipelines is not None
     count = cache(lambda reach: reach.count(user, pipelines))
+    is_unchosen = is_limited and not pipelines
     found = {scope: verdicts_of(frozenset({scope}), user, among, is_limited=is_limited) for scope in scopes.SCOPES}
     return [
-        _card(scope, user, found[scope], is_allowed=scope in allowed, chosen=chosen, count=count)
+        _card(
+            scope,
+            user,
+            found[scope],
+            is_allowed=scope in allowed,
+            chosen=chosen,
+            count=None if is_unchosen else count,
+        )
         for scope in scopes.SCOPES
     ]
 
 
 def _card(
-    scope: Scope, user: User, found: list[Verdict], *, is_allowed: bool, chosen: Collection[str], count: Count
+    scope: Scope, user: User, found: list[Verdict], *, is_allowed: bool, chosen: Collection[str], count: Count | None
 ) -> dict[str, Any]:
     opened = [verdict.route.operation for verdict in found if scope in verdict.route.operation.scopes]
     is_open = is_allowed and bool(usable_by(user, scope))
@@ -125,18 +133,22 @@ def _roles_that_use(operations: list[Operation], user: User) -> list[str]:
     return labels or [str(SiteRole.ADMINISTRATOR.label)]
 
 
-def _what_it_opens(scope: Scope, user: User, found: list[Verdict], count: Count) -> str:
+def _what_it_opens(scope: Scope, user: User, found: list[Verdict], count: Count | None) -> str:
     """The number of operations is the one on the page of a token with this scope: of all operations, with those that
-    need no scope."""
+    need no scope. Without ``count``, no pipelines have been chosen yet."""
     opened = [verdict for verdict in found if scope in verdict.route.operation.scopes]
     usable = [verdict for verdict in opened if verdict.allows]
     can, all_ = _reaches(usable), _reaches(opened)
-    sentences = [get_text_list(list(_counts(can, count)), gettext("and"))] if can else []
+    sentences = [_reached(can, count)] if can else []
     sentences += [_refused(reach, user) for reach in all_ if reach not in can]
     if len(usable) < len(opened) or not sentences:
         numbers = {"allowed": sum(verdict.allows for verdict in found), "total": len(found)}
         sentences.append(gettext("%(allowed)s of %(total)s operations") % numbers)
     return ". ".join(_capitalized(sentences)) + "."
+
+
+def _reached(reaches: list[Reach], count: Count | None) -> str:
+    return get_text_list(list(_counts(reaches, count)), gettext("and")) if count else gettext("Choose pipelines below")
 
 
 def _counts(reaches: list[Reach], count: Count) -> Iterator[str]:

@@ -38,7 +38,7 @@ def state_badge(token: Token) -> Badge:
         return Badge(state.badge.sign, gettext("Not started, starts %(when)s") % {"when": when}, "waiting")
     if _is_being_replaced(token, state):
         when = relative(token.expires_at)
-        return Badge("◑", gettext("Being replaced, ends %(when)s") % {"when": when}, "waiting")
+        return Badge("◑", gettext("Being replaced, expires %(when)s") % {"when": when}, "waiting")
     if _expires_soon(token, state):
         return Badge("◐", gettext("Expires %(when)s") % {"when": relative(token.expires_at)}, "warning")
     return state.badge
@@ -56,12 +56,12 @@ def _short_badge(token: Token, state: TokenState) -> Badge:
 
 
 def _end_of(token: Token) -> SafeString | str:
-    """`ends in 12 days`, `starts in 2 days`, or when it really ended: `3 days ago`. With the exact time."""
+    """`expires in 12 days`, `starts in 2 days`, or when it really ended: `3 days ago`. With the exact time."""
     if ended_at := token.ended_at:
         return moment(ended_at)
     if token.not_before is not None and not token.has_started(timezone.now()):
         return moment(token.not_before, gettext("starts %(when)s") % {"when": relative(token.not_before)})
-    return moment(token.expires_at, gettext("ends %(when)s") % {"when": relative(token.expires_at)})
+    return moment(token.expires_at, gettext("expires %(when)s") % {"when": relative(token.expires_at)})
 
 
 def _row_kind(token: Token, state: TokenState) -> str:
@@ -132,8 +132,8 @@ class TokenTable(PortalTable):
     orders = (
         ("-created_at", gettext_lazy("Newest first")),
         ("created_at", gettext_lazy("Oldest first")),
-        ("expires_at", gettext_lazy("Ends first")),
-        ("-expires_at", gettext_lazy("Ends last")),
+        ("expires_at", gettext_lazy("Expires first")),
+        ("-expires_at", gettext_lazy("Expires last")),
     )
 
     name = Column(verbose_name=gettext_lazy("Name"))
@@ -173,7 +173,9 @@ class TokenTable(PortalTable):
         state = column.render(_short_badge(record, self._state_of(record)))
         until = record.can_be_revealed_until
         when = _left_to_show(until) if until else _end_of(record)
-        return format_html('{} <span class="hint">{}</span>', state, when)
+        # Beside the badge it needs no label. In a card it follows the last use.
+        label = gettext("Expired") if record.ended_at else ""
+        return format_html('{} <span class="hint" data-before="{}">{}</span>', state, label, when)
 
     def render_expire(self, record: Token) -> Any:
         state = self._state_of(record)

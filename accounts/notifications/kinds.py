@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from django.db import models
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
+from accounts.roles import Ability
 from core.text import Text
 
 
@@ -47,9 +48,10 @@ class Channel(models.TextChoices):
 class Kind:
     """``id`` is stored and published, so it never changes. ``sentence`` gets the token's name and the details.
 
-    ``is_security``: the person can choose about mails, but always sees these in the portal. ``sentence_of_account``:
-    for a token of a service account, if the sentence differs. It follows the name of the account.
-    ``is_about_request``: the details have the id of a request for approval as ``request``, and links lead to its page.
+    ``is_security``: the person can choose about mails, but always sees these in the portal. ``ability``: only roles with
+    it get these. ``sentence_of_account``: for a token of a service account, if the sentence differs. It follows the name
+    of the account. ``is_about_request``: the details have the id of a request for approval as
+    ``request``, and links lead to its page.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Kind:
     sentence: Text
     default: Channel
     is_security: bool = False
+    ability: Ability | None = None
     sentence_of_account: Text = ""
     is_about_request: bool = False
 
@@ -127,9 +130,10 @@ EXPIRED_UNUSED = Kind(
 )
 EXPIRED_ORPHANED = Kind(
     "expired_orphaned",
-    gettext_lazy("A token of a service account expired because nobody active is responsible (Administrators)"),
+    gettext_lazy("A token of a service account expired because nobody active is responsible"),
     gettext_lazy("“%(token)s” has expired, because nobody active is responsible for the service account."),
     Channel.PORTAL_AND_MAIL,
+    ability=Ability.MANAGE_ORGANIZATION,
 )
 EXPIRED_UNCONFIRMED = Kind(
     "expired_unconfirmed",
@@ -174,9 +178,10 @@ CREATED_FOR_YOU = Kind(
 )
 APPROVAL_REQUESTED = Kind(
     "approval_requested",
-    gettext_lazy("A token waits for your approval (Administrators and Security Managers)"),
+    gettext_lazy("A token waits for your approval"),
     gettext_lazy("%(actor)s asks you to approve the token “%(token)s”."),
     Channel.PORTAL_AND_MAIL,
+    ability=Ability.APPROVE_TOKENS,
     is_about_request=True,
 )
 APPROVED = Kind(
@@ -206,9 +211,10 @@ ROLE_CHANGED = Kind(
 )
 WEBHOOK_FAILED = Kind(
     "webhook_failed",
-    gettext_lazy("A webhook of the organization failed for three days (Administrators)"),
+    gettext_lazy("A webhook of the organization failed for three days"),
     gettext_lazy("The webhook to %(host)s failed for three days. %(outcome)s"),
     Channel.PORTAL_AND_MAIL,
+    ability=Ability.MANAGE_ORGANIZATION,
 )
 
 KINDS = (

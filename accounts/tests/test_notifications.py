@@ -174,7 +174,9 @@ def test_page_lists_the_newest_first_and_marks_unread_ones(
 def test_bell_counts_at_most_a_hundred_and_costs_no_query(client, owner, django_assert_num_queries):
     client.force_login(owner)
     with django_assert_num_queries(2):
-        assert "bell-count" not in client.get("/profile/preferences/").text
+        page = client.get("/profile/preferences/").text
+    assert 'id="bell"' in page
+    assert "bell-count" not in page
     with transaction.atomic():
         tell(News(FIRST_USE, owner.pk, str(number)) for number in range(150))
 

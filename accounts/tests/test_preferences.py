@@ -54,7 +54,7 @@ def test_channel_of_each_kind_is_chosen_on_the_page_and_by_api(api, client, owne
     page = "/profile/preferences/notifications/"
     chosen = {kind.id: kind.default.value for kind in KINDS} | {"first_use": "off", "leaked": "portal_and_digest"}
 
-    assert client.post(page, chosen).url == "/profile/preferences/"
+    assert client.post(page, chosen).url == "/profile/preferences/?notifications="
     assert api.get(PREFERENCES).json()["notifications"] == chosen
     answer = api.patch(PREFERENCES, {"notifications": {"end_near": "digest", "leaked": "portal"}})
 
@@ -83,6 +83,14 @@ def test_channel_of_each_kind_is_chosen_on_the_page_and_by_api(api, client, owne
     both = {"wants_expiry_mails": True, "notifications": {"end_near": "off"}}
     assert list(api.patch(PREFERENCES, both).json()["errors"]) == ["wants_expiry_mails"]
     assert shown_to(owner) == ("", "")
+
+
+def test_page_offers_the_kinds_that_the_person_can_get(client, owner, administrator):
+    for person, is_offered in ((owner, False), (administrator, True)):
+        client.force_login(person)
+        page = client.get("/profile/preferences/", {"notifications": ""}).text
+        assert ("failed for three days" in page, page.count("always in the portal")) == (is_offered, 1)
+        assert re.search(r'href="/profile/notifications/"\s+aria-current="page"', page)
 
 
 def test_people_who_switched_mails_off_before_the_upgrade_are_told_in_the_portal(owner, member):

@@ -54,7 +54,10 @@ def test_people_are_picked_with_keyboard_and_mouse(chromium, portal):
         expect(lines).to_have_value(
             "Piotr Nowak\nAya Tanaka <auditor@demo.example>\nDana Moreau <admin@demo.example>\n"
         )
+        page.get_by_role("button", name="Remove Aya Tanaka").click()
+        add.fill("someone@demo.example")
         add.press("Enter")
+        expect(lines).to_have_value("Piotr Nowak\nDana Moreau <admin@demo.example>\nsomeone@demo.example\n")
         expect(page).to_have_url(f"{portal.url}{address}notifications/")
 
 

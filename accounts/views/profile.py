@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.translation import get_language_from_request, gettext
 from django.views.generic import FormView, TemplateView
 
@@ -50,7 +51,11 @@ class PreferencesView(LoginRequiredMixin, SectionMixin, FormView[PreferencesForm
     template_name = "accounts/preferences.html"
     form_class = PreferencesForm
     section = "profile"
-    current_tab = "accounts:profile"
+
+    @property
+    def current_tab(self) -> str:  # type: ignore[override]
+        """The tab from which people come: the page of notifications links to its part of this page."""
+        return "accounts:notification_list" if "notifications" in self.request.GET else "accounts:profile"
 
     def get_initial(self) -> dict[str, Any]:
         person = person_of(self.request)
@@ -77,6 +82,7 @@ class NotificationPreferencesView(MemberPageMixin, PreferencesView):
     """Saves where the person is told what."""
 
     http_method_names = ["post"]
+    current_tab = "accounts:notification_list"
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         form = NotificationPreferencesForm(request.POST, person=self.person)
@@ -86,4 +92,4 @@ class NotificationPreferencesView(MemberPageMixin, PreferencesView):
             return self.render_to_response(context, status=400)
         services.set_preferences(actor=self.person, request=request, notifications=form.cleaned_data)
         messages.success(request, gettext("Your notifications were saved."))
-        return redirect("accounts:preferences")
+        return redirect(f"{reverse('accounts:preferences')}?notifications=")

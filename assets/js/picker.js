@@ -1,7 +1,9 @@
 /* Text fields that suggest people, groups, pipelines or tags while a person types (core/pages/suggestions.py).
 
    An editable combobox with a list (https://www.w3.org/WAI/ARIA/apg/patterns/combobox/). htmx requests the list. What is
-   picked replaces the text of the field or, with `data-adds-to`, becomes a further line of that text field. */
+   picked replaces the text of the field or, with `data-adds-to`, becomes a further line of that text field. With
+   `data-text-remove`, the lines are a list with a button to remove each, and the text field is visible only while it has
+   the focus: its label and the summary of errors lead to it. */
 "use strict";
 
 // As in core/pages/suggestions.py.
@@ -15,6 +17,44 @@ function addLine(lines, value) {
   const kept = lines.value.split("\n").filter((line) => line.trim() && line.trim() !== value);
   lines.value = [...kept, value, ""].join("\n");
   lines.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+function linesOf(lines) {
+  return lines.value.split("\n").map((line) => line.trim()).filter(Boolean);
+}
+
+// Shows the lines as a list before the label of the field that adds to them.
+function showAsList(field, lines) {
+  const list = document.createElement("ul");
+  list.className = "picker-lines";
+  field.closest(".picker-adding").prepend(list);
+  lines.classList.add("is-listed");
+  lines.tabIndex = -1;
+
+  function remove(value) {
+    lines.value = linesOf(lines).filter((line) => line !== value).join("\n");
+    lines.dispatchEvent(new Event("input", { bubbles: true }));
+    announce(field.dataset.textRemoved.replace("{name}", () => value));
+    field.focus();
+  }
+
+  function itemOf(value) {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "button small";
+    button.textContent = "✕";
+    button.setAttribute("aria-label", field.dataset.textRemove.replace("{name}", () => value));
+    button.addEventListener("click", () => remove(value));
+    item.append(value, button);
+    return item;
+  }
+
+  const draw = () => list.replaceChildren(...linesOf(lines).map(itemOf));
+  lines.addEventListener("input", draw);
+  // Browsers restore what was typed when a person comes back to the page.
+  window.addEventListener("pageshow", draw);
+  draw();
 }
 
 function setUp(field, number) {
@@ -62,6 +102,16 @@ function setUp(field, number) {
     announce(field.dataset.textAdded.replace("{name}", () => value));
   }
 
+  // What nobody suggests is checked when the form is sent.
+  function addTyped() {
+    const typed = field.value.trim();
+    if (!typed) return;
+    addLine(lines, typed);
+    field.value = "";
+    show(false);
+    announce(field.dataset.textAdded.replace("{name}", () => typed));
+  }
+
   // Returns whether the key was used. Enter never sends a form from a field that only adds lines.
   function pressed(key) {
     if (key === "ArrowDown" || key === "ArrowUp") {
@@ -75,6 +125,7 @@ function setUp(field, number) {
     if (key !== "Enter") return false;
     const chosen = active() ?? (lines && !panel.hidden && options().length === 1 ? options()[0] : null);
     if (chosen) pick(chosen);
+    else if (field.dataset.textRemove) addTyped();
     return Boolean(chosen || lines);
   }
 
@@ -84,6 +135,11 @@ function setUp(field, number) {
   field.setAttribute("aria-expanded", "false");
   field.setAttribute("aria-controls", panel.id);
   field.closest(".picker-adding")?.removeAttribute("hidden");
+  if (field.dataset.textRemove) {
+    showAsList(field, lines);
+    // People who type an address and go on without Enter mean it, too.
+    field.form.addEventListener("submit", addTyped);
+  }
 
   field.addEventListener("input", () => {
     isLooking = true;

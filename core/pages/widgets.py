@@ -66,9 +66,10 @@ class PickerInput(forms.TextInput):
 
 
 class PickerTextarea(forms.Textarea):
-    """A text field with a value in each line, and below it a field that suggests rows and adds them as lines.
+    """A list of values: a text field with a value in each line, and below it a field that suggests rows and adds them.
 
-    ``label``: of the field below it, which people without scripts don't see.
+    ``label``: of the field below it. With scripts, people see the lines as a list with a button to remove each, and the
+    text field itself only while it has the focus. Without them, they see only the text field.
     """
 
     def __init__(self, source: str, label: Text, attrs: dict[str, Any] | None = None) -> None:
@@ -77,13 +78,18 @@ class PickerTextarea(forms.Textarea):
 
     def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
         lines = super().render(name, value, attrs, renderer)
-        return format_html("{}{}", lines, adding_picker(self.source, self.label, (attrs or {}).get("id", name)))
+        return format_html(
+            "{}{}", lines, adding_picker(self.source, self.label, (attrs or {}).get("id", name), is_list=True)
+        )
 
 
-def adding_picker(source: str, label: Text, lines_id: str) -> SafeString:
-    """A field that suggests rows. What is picked becomes a further line of the text field with this id."""
+def adding_picker(source: str, label: Text, lines_id: str, *, is_list: bool = False) -> SafeString:
+    """A field that suggests rows. What is picked becomes a further line of the text field with this id, which
+    ``is_list`` shows as a list."""
     attributes = {"type": "text", "id": f"{lines_id}_find", "autocomplete": "off", "data-adds-to": lines_id}
     said = {"data-text-added": gettext("Added: {name}")}
+    if is_list:
+        said |= {"data-text-remove": gettext("Remove {name}"), "data-text-removed": gettext("Removed: {name}")}
     field = format_html("<input{}>", flatatt({**attributes, **said, **_picker_attributes(source)}))
     return format_html(
         '<div class="picker-adding" hidden><label for="{}_find">{}</label>{}</div>', lines_id, label, _with_panel(field)

@@ -90,8 +90,8 @@ form.querySelector("[data-run-one]")?.addEventListener("click", (event) => {
   for (const box of form.querySelectorAll("input[name=scopes]")) box.checked = box.value === "pipeline";
   only.checked = true;
   only.dispatchEvent(new Event("input", { bubbles: true }));
-  choice.scrollIntoView({ block: "nearest" });
-  choice.focus({ preventScroll: true });
+  choice.scrollIntoView({ block: "center" });
+  (choice.querySelector("input[type=search], textarea") ?? choice).focus({ preventScroll: true });
 });
 
 form.addEventListener("input", showChoice);

@@ -64,7 +64,7 @@ def test_list_says_when_each_token_ended(signed_in, tokens, where):
         "not shown": "○ Expired 2 days ago",
         "by time": "○ Expired 5 days ago",
         "not shown for a day": "○ Expired 8 days ago",
-        "live": "● Active ends in 22 days",
+        "live": "● Active expires in 22 days",
         "pending": "◌ Not revealed 10 minutes left to show it",
     }
 
@@ -87,7 +87,7 @@ def test_list_says_once_when_a_token_ends_that_is_being_replaced_or_ends_soon(si
     )
     page = signed_in.get(where).content.decode()
 
-    for token, said in ((soon, "◐ Expires soon ends in 2 days"), (replaced, "◑ Being replaced ends in 3 days")):
+    for token, said in ((soon, "◐ Expires soon expires in 2 days"), (replaced, "◑ Being replaced expires in 3 days")):
         assert state_cell(page, token) == said
 
 
@@ -118,7 +118,8 @@ def test_page_of_a_token_says_when_it_ended_and_would_have_expired(signed_in, to
     page = signed_in.get(f"/profile/tokens/{tokens[name].pk}/").content.decode()
 
     figure = words(re.findall(r'<div class="figure">(.*?)</div>', page, re.DOTALL)[-1])
-    assert figure.startswith(f"{'Ends' if name in {'live', 'pending'} else 'Ended'} {ENDED[name][1]}")
+    label = {"live": "Expires", "pending": "Expires", "early": "Expired early"}.get(name, "Expired")
+    assert figure.startswith(f"{label} {ENDED[name][1]}")
     assert ("Would have expired on" in figure) is (name in BEFORE_THEIR_TIME)
 
 
@@ -139,12 +140,13 @@ def test_found_token_never_expires_after_it_has_ended(signed_in, tokens, name):
 
     facts = words(re.search(r'<dl class="summary">(.*?)</dl>', answer.content.decode(), re.DOTALL)[1])
     assert "Would have expired" in facts
-    assert re.search(rf"(Expired early|Ended) {ENDED[name][1]}", facts)
+    assert re.search(rf"(Expired early|Expired) {ENDED[name][1]}", facts)
 
 
 @pytest.mark.parametrize("name", BEFORE_THEIR_TIME)
 def test_page_of_a_token_that_cannot_be_shown_says_when_it_ended(signed_in, tokens, name):
     page = signed_in.get(f"/profile/tokens/{tokens[name].pk}/reveal/").content.decode()
 
-    assert f"Ended {ENDED[name][1]}" in words(page)
+    label = "Expired early" if name == "early" else "Expired"
+    assert f"{label} {ENDED[name][1]}" in words(page)
     assert "Expires" not in words(page)

@@ -52,8 +52,8 @@ CHOICES = [
     (("build",), "Runs 1 pipeline and reads 1."),
     (("build", "deploy", "read"), "Runs 2 pipelines and reads 3."),
     (("read",), "Runs no pipelines and reads 1."),
-    (("hidden", "elsewhere"), "Runs no pipelines and reads no pipelines."),
-    ((), "Runs no pipelines and reads no pipelines."),
+    (("hidden", "elsewhere"), "Choose pipelines below."),
+    ((), "Choose pipelines below."),
 ]
 
 
@@ -98,7 +98,7 @@ def test_notes_count_typed_names(signed_in, some):
 def test_naughty_strings_are_answered_without_repeating_them(signed_in):
     answer = signed_in.post(NOTES, {"which_pipelines": "only", "pipelines": "\n".join(NAUGHTY_STRINGS)})
 
-    assert note_in(answer) == "Runs no pipelines and reads no pipelines."
+    assert note_in(answer) == "Choose pipelines below."
     assert "<script>" not in answer.text
 
 
@@ -127,7 +127,7 @@ def test_signed_out_person_signs_in_first(client):
 def test_stranger_learns_nothing_about_pipelines(client, stranger, some):
     client.force_login(stranger)
 
-    assert note_in(client.post(NOTES, choice(some, "build", "hidden"))) == "Runs no pipelines and reads no pipelines."
+    assert note_in(client.post(NOTES, choice(some, "build", "hidden"))) == "Choose pipelines below."
 
 
 @pytest.mark.parametrize("role", list(SiteRole))

@@ -57,7 +57,8 @@ def test_preset_leads_to_the_choice_of_the_one_pipeline(browser_of, scripts):
     expect(page.locator("#id_pipelines_list")).to_be_in_viewport()
     if scripts:
         expect(page.locator("#id_name")).to_have_value("typed before")
-        expect(page.locator("#id_scopes_pipeline_note")).to_have_text("Runs no pipelines and reads no pipelines.")
+        expect(page.locator("#id_scopes_pipeline_note")).to_have_text("Choose pipelines below.")
+        expect(page.get_by_role("searchbox", name="Find a pipeline")).to_be_focused()
 
 
 def test_typed_form_stays_if_the_name_is_checked_too_often(browser_of):
@@ -80,7 +81,7 @@ def test_scopes_count_the_chosen_pipelines(browser_of):
     page.locator("#id_scopes_pipeline").check()
 
     page.get_by_role("radio", name="Only these").check()
-    expect(note).to_have_text("Runs no pipelines and reads no pipelines.")
+    expect(note).to_have_text("Choose pipelines below.")
     page.get_by_role("checkbox", name="Nightly build").check()
     expect(note).to_have_text("Runs 1 pipeline and reads 1.")
     expect(page.get_by_text("The scopes above count only the chosen pipelines")).to_be_visible()
@@ -242,7 +243,7 @@ def test_token_for_one_pipeline_from_its_page_to_its_log(browser_of, portal):
     refused = run(other_id)
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
     page.reload()
-    rows = page.locator("#log-heading ~ .data-table tbody tr, #log-heading ~ * tbody tr")
+    rows = page.locator("[aria-labelledby=log-heading] tbody tr")
     expect(rows).to_have_count(2)
     expect(rows.nth(0)).to_contain_text("403")
     expect(rows.nth(1)).to_contain_text("200")

@@ -315,7 +315,9 @@ def test_token_page_shows_what_the_token_can_do_now(signed_in, owner):
     assert "List pipelines" in can
     assert cannot["Run a pipeline"] == "No scope of the token allows it."
     assert "Create a token" not in {*can, *cannot}
-    assert f"{len(can)} of {len(can) + len(cannot)} operations" in " ".join(page.content.decode().split())
+    assert f"{len(can)} of {len(can) + len(cannot)} <" in " ".join(page.content.decode().split())
+    assert f'href="/profile/authentication-log/?token_id={token.pk}"' in text(page)
+    assert text(page).index('id="operations"') < text(page).index('id="closed"') < text(page).index('id="log-heading"')
 
 
 def test_token_page_says_that_the_role_does_not_allow_an_operation(client, organization):

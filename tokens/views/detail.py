@@ -46,7 +46,8 @@ ADDRESSES_SHOWN = 20
 class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
     """Metadata, what the token can do now, and its log. Its owner can change its name and its description."""
 
-    page_size = 20
+    # The whole log is a link away.
+    page_size = 10
     filterset_class = OneTokenUseFilter
     template_name = "tokens/token_detail.html"
 
@@ -98,6 +99,11 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
 
     def get_table_class(self) -> type[OneTokenUseTable]:
         return OneTokenUseTable if self.reads_in_own_log else OrganizationOneTokenUseTable
+
+    @property
+    def whole_log_url(self) -> str:
+        page = "token_use_list" if self.reads_in_own_log else "organization_token_use_list"
+        return f"{reverse(f'auditlog:{page}')}?token_id={self.object.pk}"
 
     def get_export_url(self) -> str:
         page = "token_use_export" if self.reads_in_own_log else "organization_token_use_export"
@@ -180,6 +186,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             old_addresses=self._addresses_since_replacement(),
             closed_to_tokens=[gettext(privilege.value) for privilege in Privilege],
             timeline=timeline(token),
+            whole_log_url=self.whole_log_url,
             **kwargs,
         )
 
