@@ -577,6 +577,8 @@ SPECTACULAR_SETTINGS = {
         "NotificationKindEnum": "accounts.notifications.kinds.CHOICES",
         "ActionEnum": "auditlog.actions.Action",
         "ActionTypeEnum": "auditlog.actions.ActionType",
+        "CampaignStateEnum": "tokens.review.models.CampaignState",
+        "ReviewItemStateEnum": "tokens.review.models.ItemState",
     },
     "SERVERS": [{"url": PORTAL_URL}],
     "POSTPROCESSING_HOOKS": [

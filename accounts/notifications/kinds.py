@@ -48,10 +48,10 @@ class Channel(models.TextChoices):
 class Kind:
     """``id`` is stored and published, so it never changes. ``sentence`` gets the token's name and the details.
 
-    ``is_security``: the person can choose about mails, but always sees these in the portal. ``ability``: only roles with
-    it get these. ``sentence_of_account``: for a token of a service account, if the sentence differs. It follows the name
-    of the account. ``is_about_request``: the details have the id of a request for approval as
-    ``request``, and links lead to its page.
+    ``is_security``: the person can choose about mails, but always sees these in the portal. ``ability``: only roles
+    with it get these. ``sentence_of_account``: for a token of a service account, if the sentence differs. It follows
+    the name of the account. ``is_about_request``: the details have the id of a request for approval as ``request``,
+    and links lead to its page.
     """
 
     id: str
