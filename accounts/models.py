@@ -501,11 +501,6 @@ class User(AbstractBaseUser):
         return ids
 
     @property
-    def answers_for_accounts(self) -> bool:
-        """Whether this person is responsible for a service account. One query."""
-        return self.responsible_for.exists()
-
-    @property
     def may_read_organization_users(self) -> bool:
         return self.may(Ability.READ_USERS)
 

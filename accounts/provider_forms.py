@@ -10,12 +10,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Group, OrganizationProvider
-from accounts.provider_rules import GroupRule, RoleRule
+from accounts.provider_rules import CLAIMS_LIMIT, GroupRule, RoleRule
 from accounts.roles import SiteRole
 from core.pages.seen import SeenForm
 
 LINES_LIMIT = 50_000
-CLAIMS_LIMIT = 100_000
 _AREA = {"rows": 5, "spellcheck": "false", "autocomplete": "off"}
 
 

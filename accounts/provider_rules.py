@@ -12,6 +12,8 @@ from accounts.roles import SiteRole
 # Providers can send long lists of groups. A claim with more values than this is cut.
 VALUES_READ = 5000
 CLAIM_LIMIT = 200
+# Characters of JSON of all claims.
+CLAIMS_LIMIT = 100_000
 # The activity log has the beginning of longer values.
 LOGGED_CHARACTERS = 100
 

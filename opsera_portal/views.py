@@ -43,7 +43,7 @@ class OverviewView(MemberPageMixin, TemplateView):
         own_tokens = Token.objects.owned_by(user)
         tokens = own_tokens.counts()
         ending = notices.to_warn_of(own_tokens) if tokens.expiring_soon else ()
-        awaited, orphaned = alarms(user)
+        to_confirm, awaited, orphaned = alarms(user)
         progress = usage.progress_of_counting()
         uses = usage.of(user, progress)
         days = usage.days(uses)
@@ -61,7 +61,7 @@ class OverviewView(MemberPageMixin, TemplateView):
             ending=ending,
             ask_first=notices.asking_first(ending),
             awaited=awaited,
-            to_confirm=ReviewItem.objects.asked_of(user).waiting().count(),
+            to_confirm=to_confirm,
             days=days,
             uses_are_complete=uses.is_complete,
             used=sum(day.total for day in days),
@@ -77,18 +77,17 @@ class OverviewView(MemberPageMixin, TemplateView):
         )
 
 
-def alarms(user: User) -> tuple[int, int]:
-    """How many tokens wait for this person's approval, and how many service accounts have no active responsible person.
-    0 for people who can't do anything about it. At most one query."""
+def alarms(user: User) -> tuple[int, int, int]:
+    """How many tokens this person is asked to confirm, how many wait for their approval, and how many service accounts
+    have no active responsible person. 0 where they can't do anything about it. One query."""
     awaited, orphaned = ApprovalRequest.objects.none(), User.objects.none()
     if user.may(Ability.APPROVE_TOKENS):
         awaited = ApprovalRequest.objects.decidable_by(user).waiting()
     if user.may(Ability.MANAGE_ORGANIZATION):
         orphaned = User.objects.orphaned().in_organization(user)
-    if not (user.may(Ability.APPROVE_TOKENS) or user.may(Ability.MANAGE_ORGANIZATION)):
-        return 0, 0
+    asked = ReviewItem.objects.asked_of(user).waiting()
     own = Organization.objects.filter(pk=user.own_organization.pk)
-    found: tuple[int, int] = own.values_list(number_of(awaited), number_of(orphaned)).get()
+    found: tuple[int, int, int] = own.values_list(number_of(asked), number_of(awaited), number_of(orphaned)).get()
     return found
 
 

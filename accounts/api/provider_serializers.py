@@ -4,10 +4,18 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.provider_rules import CLAIM_LIMIT
+from accounts.provider_rules import CLAIM_LIMIT, CLAIMS_LIMIT
 from accounts.roles import SiteRole
 from accounts.services.single_sign_on import DOMAINS_LIMIT, RULES_LIMIT
-from core.api.serializers import BoundedListField, FlagField, IdField, StrictSerializer, TextField, WholeNumberField
+from core.api.serializers import (
+    BoundedListField,
+    BoundedObjectField,
+    FlagField,
+    IdField,
+    StrictSerializer,
+    TextField,
+    WholeNumberField,
+)
 
 DEFAULT_ROLES = [choice for choice in SiteRole.choices if choice[0] != SiteRole.ADMINISTRATOR]
 
@@ -55,8 +63,9 @@ class SingleSignOnSerializer(serializers.Serializer[Any]):
 
 
 class TryClaimsBody(StrictSerializer):
-    claims = serializers.DictField(
-        help_text="The content of an ID token or of the user info, not the token itself. Nothing of it is kept."
+    claims = BoundedObjectField(
+        max_length=CLAIMS_LIMIT,
+        help_text="The content of an ID token or of the user info, not the token itself. Nothing of it is kept.",
     )
 
 
@@ -70,10 +79,10 @@ class ClaimsOutcomeSerializer(serializers.Serializer[Any]):
     """What the rules would give to a person with these claims."""
 
     is_refused = serializers.BooleanField(help_text="Whether the sign-in is refused, because no role rule applies.")
-    site_role = serializers.ChoiceField(
-        choices=SiteRole.choices,
+    site_role = serializers.CharField(
         allow_null=True,
-        help_text="`null`: it stays as it is, because there are no role rules or the provider has left out a claim.",
+        help_text="A site role. `null`: it stays as it is, because no role rule exists or the provider has left out a "
+        "claim.",
     )
     role_rule = serializers.IntegerField(
         allow_null=True, help_text="The position of the role rule that decides, from 1. `null`: none applies."

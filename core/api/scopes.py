@@ -37,7 +37,7 @@ class Scope:
 API = Scope(
     "api",
     gettext_noop("API Access"),
-    gettext_noop("Everything except replacing itself, within the role and the access rules of the owner."),
+    gettext_noop("Everything except replacing itself, within the owner's role and access rules."),
     only_reads=False,
 )
 API_READONLY = Scope(

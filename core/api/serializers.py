@@ -1,10 +1,12 @@
 """Serializer fields and bases of the API."""
 
+import json
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core import ids
@@ -75,6 +77,28 @@ class BoundedListField(serializers.ListField):
         if self.is_set and len(set(items)) != len(items):
             self.fail("twice")
         return items
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {}})
+class BoundedObjectField(serializers.JSONField):
+    """Any JSON object of at most ``max_length`` characters of JSON."""
+
+    default_error_messages = {
+        "not_an_object": "This must be an object.",
+        "max_length": "As JSON, it can have at most {max_length} characters.",
+    }
+
+    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
+        self.max_length = max_length
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        found = super().to_internal_value(data)
+        if not isinstance(found, dict):
+            self.fail("not_an_object")
+        if len(json.dumps(found)) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        return found
 
 
 def utc_text(moment: datetime) -> str:

@@ -13,7 +13,7 @@ import opsera_portal.urls  # noqa: F401  (it loads every serializer of the API)
 from auditlog.models import TokenUse
 from core.api.paging import PageQuery
 from core.api.parsers import MAX_DEPTH, MAX_DIGITS, MAX_VALUES
-from core.api.serializers import BoundedListField, StrictSerializer
+from core.api.serializers import BoundedListField, BoundedObjectField, StrictSerializer
 from core.filters import AddressFilter, DayFilter, IdFilter, MomentFilter, RowFilter, StrictFilterSet
 from opsera_portal.management.commands.web import web_command
 from tokens.tests.factories import TokenFactory, bearer
@@ -140,7 +140,7 @@ def is_bounded(field):
         return any(isinstance(one, MaxLengthValidator) for one in field.validators)
     if isinstance(field, serializers.IPAddressField):
         return True  # the format of an address limits its length
-    if isinstance(field, serializers.CharField):
+    if isinstance(field, serializers.CharField | BoundedObjectField):
         return field.max_length is not None
     if isinstance(field, serializers.IntegerField):
         return None not in (field.min_value, field.max_value)

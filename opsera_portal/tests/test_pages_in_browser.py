@@ -101,7 +101,7 @@ LAYOUT = """() => {
 FIRST = ["/", "/profile/", "/admin/", "/api/docs/", "/nothing-here/", "/profile/security/two-factor/"]
 # Files, addresses for programs, and pages that end the session.
 NOT_PAGES = re.compile(
-    r"/static/|/api/schema/|/api/v1/|/export/|/logout/|/download/|/jsi18n/|\.well-known|/readyz|/healthz"
+    r"/static/|/api/schema/|/api/v1/|/export/|/record/|/logout/|/download/|/jsi18n/|\.well-known|/readyz|/healthz"
 )
 
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -14,11 +14,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django_tables2 import SingleTableMixin
 
+from accounts.models import ServiceAccount, User
 from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
 from auditlog import usage
 from core.api.scopes import PIPELINE, SCOPES, Scope
+from core.db.expressions import number_of
 from core.pages.forms import refusals_in
 from core.pages.views import FilteredListMixin, SectionMixin
 from core.pages.widgets import MOST_CHOICES
@@ -71,12 +73,13 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
             form = TokenForm(owner=self.owner, initial=filled.initial if filled else self._as_replacement())
         named = pipelines_named_in(form)
         scopes, pipelines = scopes_with(form, named), pipeline_choice(form, named)
+        to_confirm, answers_for_accounts = self._asked_of_person()
         return super().get_context_data(
             form=form,
             owner=self.owner,
             may_create=self.may_create(),
             account=self.account,
-            service_accounts=self.account is None and self.person.answers_for_accounts,
+            service_accounts=self.account is None and answers_for_accounts,
             form_url=self.list_url,
             name_url=self.name_url,
             notes_url=self.notes_url,
@@ -90,15 +93,20 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
             latest_end=now_in_seconds() + longest_lifetime(form.policy, self.owner),
             ending=(ending := notices.to_warn_of(Token.objects.owned_by(self.owner))),
             ask_first=notices.asking_first(ending),
-            to_confirm=self._to_confirm(),
+            to_confirm=to_confirm,
             ended_in_use=listed_in_use(usage.of(self.owner)),
             **kwargs,
         )
 
-    def _to_confirm(self) -> int:
-        """How many tokens wait for the person's answer in a review campaign: for a service account, only its own."""
+    def _asked_of_person(self) -> tuple[int, bool]:
+        """How many tokens wait for the person's answer in a review campaign, for a service account only its own, and
+        whether they are responsible for any service account. One query."""
         items = ReviewItem.objects.asked_of(self.person).waiting()
-        return (items if self.account is None else items.filter(owner=self.account)).count()
+        items = items if self.account is None else items.filter(owner=self.account)
+        own = User.objects.filter(pk=self.person.pk)
+        is_responsible = Exists(ServiceAccount.responsible.through.objects.filter(user=OuterRef("pk")))
+        found: tuple[int, bool] = own.values_list(number_of(items), is_responsible).get()
+        return found
 
     def _filled_by_link(self) -> FilledForm | None:
         return None if "like" in self.request.GET else filled_by(self.request.GET, owner=self.owner)

@@ -86,6 +86,7 @@ DETAILS: dict[ActionType, dict[str, Any]] = {
     ActionType.SERVICE_ACCOUNT: {"responsible": [f"person-{number}@many.example" for number in range(1, 20)]},
     ActionType.GROUP: {"added": [f"person-{number}@many.example" for number in range(1, 60)], "to": names.GROUPS[2]},
     ActionType.POLICY: {"max_token_lifetime_days": {"from": 366, "to": 92}, "two_factor_roles": {"from": [], "to": []}},
+    ActionType.REVIEW: {"waiting": 1_234, "confirmed": 18_000, "expired": 12},
     ActionType.WEBHOOK: {"url": "hooks.example.com", "events": ["leaked", "new_network", "activity"]},
     ActionType.PIPELINE: {"run_number": 12_345, "message": LONG_QUERY[:500], "gate": names.PIPELINES[0]},
 }
@@ -135,6 +136,7 @@ def add_activity(
         ActionType.SERVICE_ACCOUNT: cycle(people),
         ActionType.GROUP: cycle(groups),
         ActionType.POLICY: cycle([organization]),
+        ActionType.REVIEW: cycle([organization]),
         ActionType.WEBHOOK: cycle([organization]),
         ActionType.PIPELINE: cycle(pipelines),
     }
