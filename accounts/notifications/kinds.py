@@ -193,7 +193,7 @@ APPROVED = Kind(
 REJECTED = Kind(
     "rejected",
     gettext_lazy("A token that you requested was rejected"),
-    gettext_lazy("%(actor)s rejected the token “%(token)s”: %(reason)s"),
+    gettext_lazy("%(actor)s rejected the token “%(token)s”: %(comment)s"),
     Channel.PORTAL_AND_MAIL,
 )
 REQUEST_LAPSED = Kind(

@@ -370,6 +370,10 @@ def test_secrets_are_read_with_the_new_key_after_the_command(receiver, administr
     assert said.err == f"No key opens the secret of webhook {webhook.pk}.\n"
     assert "Secrets of 1 webhook encrypted again." in said.out
 
+    Webhook.objects.update(previous_secret="sealed with a key that is gone", previous_secret_until=timezone.now())
+    call_command("reencrypt_webhook_secrets")
+    assert Webhook.objects.get().previous_secret == ""
+
 
 def test_only_administrators_of_the_organization_manage_webhooks(
     receiver, administrator, owner, organization, stranger, monkeypatch

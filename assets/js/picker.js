@@ -30,6 +30,8 @@ function showAsList(field, lines) {
   field.closest(".picker-adding").prepend(list);
   lines.classList.add("is-listed");
   lines.tabIndex = -1;
+  // Otherwise the browser refuses the form before a typed name is added. The server checks it.
+  lines.required = false;
 
   function remove(value) {
     lines.value = linesOf(lines).filter((line) => line !== value).join("\n");

@@ -75,7 +75,7 @@ def reject(
         found, token = _undecided(actor, approval)
         end_tokens([token.pk], action=Action.TOKEN_REJECTED, ended_by=actor, reason=reason, request=request)
         _decide(found, Decision.REJECTED, actor, reason)
-        tell_maker(found, REJECTED, actor=name_of(actor), reason=reason)
+        tell_maker(found, REJECTED, actor=name_of(actor), comment=reason)
     return found
 
 

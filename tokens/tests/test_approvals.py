@@ -122,7 +122,7 @@ def test_rejected_withdrawn_and_lapsed_tokens_free_their_name_and_work_never(org
     organization.max_live_tokens = 1
     organization.save()
     ends = [
-        lambda found: deciding.reject(actor=security, approval=found, reason="Use a narrower scope."),
+        lambda found: deciding.reject(actor=security, approval=found, reason="expired"),
         lambda found: deciding.withdraw(actor=owner, approval=found),
         lambda found: services.revoke_token(actor=owner, token=found.token),
     ]
@@ -143,7 +143,7 @@ def test_rejected_withdrawn_and_lapsed_tokens_free_their_name_and_work_never(org
     said = [(row.kind, sentence_of(row)) for row in Notification.objects.of(owner).filter(kind__in=CONCERNS_MAKER)]
     assert said == [
         ("request_lapsed", "Nobody approved or rejected the token “archive” in time, so your request has lapsed."),
-        ("rejected", f"{name_of(security)} rejected the token “archive”: Use a narrower scope."),
+        ("rejected", f"{name_of(security)} rejected the token “archive”: expired"),
     ]
     assert [mail.subject for mail in delivered()][-1] == "Nobody decided about your token “archive” in time"
     assert sorted(found.state for found in ApprovalRequest.objects.all()) == [
@@ -157,9 +157,9 @@ def test_rejected_withdrawn_and_lapsed_tokens_free_their_name_and_work_never(org
     assert (rejected.state, rejected.revoked_by, rejected.revoke_reason) == (
         TokenState.REVOKED,
         security,
-        "Use a narrower scope.",
+        "expired",
     )
-    assert "Use a narrower scope." in next(mail.body for mail in delivered() if "rejected" in mail.subject)
+    assert "expired" in next(mail.body for mail in delivered() if "rejected" in mail.subject)
     assert actions()[:3] == ["token.issued", "token.approval_requested", "token.rejected"]
     assert "token.request_withdrawn" in actions()
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
+from django.utils import timezone
 
 from accounts.models import Webhook
 from accounts.webhooks.signatures import seal_again
@@ -47,7 +48,9 @@ class Command(BaseCommand):
         if row is None:
             return False
         row.secret = seal_again(row.secret, row.pk)
-        row.previous_secret = seal_again(row.previous_secret, row.pk) if row.previous_secret else ""
+        # A past secret may be encrypted with a key that was removed long ago. Nothing reads it any more.
+        is_used = row.previous_secret_until is not None and timezone.now() < row.previous_secret_until
+        row.previous_secret = seal_again(row.previous_secret, row.pk) if row.previous_secret and is_used else ""
         if not dry_run:
             row.save(update_fields=["secret", "previous_secret"])
         return True
