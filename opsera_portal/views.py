@@ -42,7 +42,8 @@ class OverviewView(MemberPageMixin, TemplateView):
         user = self.person
         own_tokens = Token.objects.owned_by(user)
         tokens = own_tokens.counts()
-        ending = notices.to_warn_of(own_tokens) if tokens.expiring_soon else ()
+        has_warnings = tokens.expiring_soon or tokens.replaced_in_use
+        warnings = notices.warnings_about(own_tokens) if has_warnings else {"ending": ()}
         to_confirm, awaited, orphaned = alarms(user)
         progress = usage.progress_of_counting()
         uses = usage.of(user, progress)
@@ -58,8 +59,7 @@ class OverviewView(MemberPageMixin, TemplateView):
         return super().get_context_data(
             live_token_count=tokens.live,
             expiring_soon_count=tokens.expiring_soon,
-            ending=ending,
-            ask_first=notices.asking_first(ending),
+            **warnings,
             awaited=awaited,
             to_confirm=to_confirm,
             days=days,
