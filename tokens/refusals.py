@@ -11,7 +11,7 @@ from core.api import scopes
 from core.api.operations import Operation, operation_at
 from core.api.scopes import Scope
 from tokens.models import Token
-from tokens.scope_cards import least_scope
+from tokens.scope_cards import least_scope, without_included
 
 _ABOUT_RIGHTS = (TokenUse.Reason.INSUFFICIENT_SCOPE, TokenUse.Reason.FORBIDDEN)
 
@@ -46,10 +46,9 @@ class Refusal:
 
     @property
     def scopes_with_least(self) -> list[Scope]:
-        """Those of the token and the one to add."""
+        """Those of the token and the one to add, without those that another one includes."""
         added = self.least_scope
-        granted = scopes.parse(self.entry.scope)
-        return [scope for scope in scopes.SCOPES if scope in granted or scope == added] if added else []
+        return without_included({*scopes.parse(self.entry.scope), added}) if added else []
 
     @property
     def explanation(self) -> str:
