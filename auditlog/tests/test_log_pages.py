@@ -766,7 +766,7 @@ def test_page_of_an_action_shows_its_details_in_words(reader, auditor):
         ("Changes", "", ["To: b, From: <a>", "c, 1"]),
         ("Is new", "No", []),
         ("Limits", "", ["Scopes: api, pipeline", "Max days: 3"]),
-        ("Site role", "user", []),
+        ("Site role", "User", []),
         ("Taken back", "0, 12", []),
     ]
     said = page.content.decode()
@@ -776,15 +776,24 @@ def test_page_of_an_action_shows_its_details_in_words(reader, auditor):
 
 @pytest.mark.once
 def test_page_of_a_change_shows_both_values_even_if_one_is_empty(reader, auditor):
-    given = {"days": {"to": 30, "from": None}, "roles": {"from": ["user", "guest"], "to": []}}
+    given = {"days": {"to": 30, "from": None}, "two_factor_roles": {"from": ["user", "guest"], "to": []}}
 
     entry = record(actor=auditor, action=Action.POLICY_CHANGED, target=auditor, **given)
 
     page = reader.get(f"{MY_ACTIVITY}{entry.public_id}/")
     assert page.context["details"] == [
         ("Days", "", ["From: nothing", "To: 30"]),
-        ("Roles", "", ["From: user, guest", "To: nothing"]),
+        ("Two factor roles", "", ["From: User, Guest", "To: nothing"]),
     ]
+
+    moved = {"from": "auditor", "to": "guest"}
+    for kind, shown in (
+        (Action.USER_ROLE_CHANGED, ["Auditor", "Guest"]),
+        (Action.EMAIL_CHANGED, ["auditor", "guest"]),
+    ):
+        entry = record(actor=auditor, action=kind, target=auditor, **moved)
+        details = reader.get(f"{MY_ACTIVITY}{entry.public_id}/").context["details"]
+        assert [detail.text for detail in details] == shown
 
 
 def test_request_id_links_to_all_entries_of_the_request(reader, auditor):
