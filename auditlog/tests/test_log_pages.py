@@ -25,7 +25,8 @@ from core.api.scopes import BY_ID
 from core.db import keyset
 from core.pages.views import KeysetTableMixin
 from opsera_portal.tests.worlds import check_row
-from pipelines.tests.factories import PipelineFactory
+from pipelines.tests.factories import PipelineFactory, limit_to
+from tokens.models import Token
 from tokens.scope_cards import without_included
 from tokens.tests.factories import TokenFactory, bearer
 from tokens.views import logs
@@ -658,6 +659,27 @@ def test_page_of_a_refused_use_says_the_one_cause_that_is_known(client, member, 
     assert says in page.context["explanation"]
     assert ("limited to other pipelines" in page.context["explanation"]) == (says == "limited to other pipelines")
     assert "create a new one" not in page.text
+
+
+def test_page_of_a_use_beyond_the_limit_names_the_pipeline_to_those_who_can_see_it(client, member, stranger):
+    beyond = PipelineFactory(owner=member, name="Nightly build")
+    hidden = PipelineFactory(owner=stranger, name="Secret")
+    token = limit_to(TokenFactory(owner=member), PipelineFactory(owner=member))
+    client.force_login(member)
+    pages = []
+    for pipeline, limit in ((beyond, True), (hidden, True), (beyond, False)):
+        Token.objects.filter(pk=token.pk).update(is_limited=limit)
+        request_id = uuid.uuid4()
+        refused = {"token_id": token.pk, "outcome": "refused", "reason": "forbidden", "status": 403, "scope": "api"}
+        add_uses(member, refused | {"request_id": request_id, "target": f"/api/v1/pipelines/{pipeline.pk}"})
+        pages.append(client.get(f"{MY_USES}{request_id}/"))
+
+    assert pages[0].context["explanation"].endswith("this request was for “Nightly build”.")
+    assert "Create a token for Nightly build" in pages[0].text
+    form = client.get(pages[0].context["form_url"]).context["form"]
+    assert form["pipelines"].value() == [str(beyond.pk)]
+    assert "Nightly build" not in pages[2].text
+    assert all("Secret" not in page.text and "Create a token for" not in page.text for page in pages[1:])
 
 
 @pytest.mark.parametrize(
