@@ -264,10 +264,13 @@ def replace_and_reveal_token(
         return reveal_token(actor=actor, token=new, request=request)
 
 
-def with_replaced(token_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
-    """The ids of these tokens, and of the tokens that they replaced and that still work."""
-    replaced = Token.objects.filter(replaced_by__in=token_ids).live()
-    return [*token_ids, *replaced.values_list("pk", flat=True)]
+def with_replaced(items: Collection[ReviewItem]) -> list[uuid.UUID]:
+    """The ids of the tokens of these items, and of those that they replaced during the campaign and that still work."""
+    ids = [item.token_id for item in items]
+    replaced = Token.objects.filter(replaced_by__in=ids).live()
+    # A token that was replaced before the campaign has an item and an answer of its own.
+    gave_way = replaced.exclude(review_items__campaign__in={item.campaign_id for item in items})
+    return [*ids, *gave_way.values_list("pk", flat=True)]
 
 
 def end_of_replacement(token: Token) -> datetime:

@@ -69,16 +69,15 @@ def expire(
     with transaction.atomic():
         items = _waiting_items(actor, token_ids, request)
         _answer(items, Answer.EXPIRED, actor, note)
-        answered = [item.token_id for item in items]
         ended = end_tokens(
-            with_replaced(answered),
+            with_replaced(items),
             action=Action.TOKEN_ENDED_IN_REVIEW,
             ended_by=actor,
             reason=note or str(NOT_NEEDED),
             request=request,
             **_details(items, ""),
         )
-        if not {token.pk for token in ended}.issuperset(answered):
+        if not {token.pk for token in ended}.issuperset(item.token_id for item in items):
             # Somebody else ended one of them since its item was locked.
             raise AlreadyAnswered
         EarlyEndMails(besides=actor).add(ended)

@@ -129,7 +129,7 @@ def _is_due(campaign: ReviewCampaign, now: datetime) -> bool:
 
 def _expire(items: list[ReviewItem], campaign: ReviewCampaign, mails: EarlyEndMails) -> list[Token]:
     ended = end_tokens(
-        with_replaced([item.token_id for item in items]),
+        with_replaced(items),
         action=Action.TOKEN_ENDED_UNCONFIRMED,
         reason=UNCONFIRMED,
         campaign=str(campaign.pk),

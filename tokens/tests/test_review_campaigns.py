@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import time_machine
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.answering import people_answering_for
@@ -21,10 +21,11 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import OrganizationFactory, ServiceAccountFactory, UserFactory
 from auditlog.models import Activity
 from core.api.problems import ClosedToTokens
-from core.errors import NotAllowed
+from core.errors import DomainError, NotAllowed
 from core.periodic_jobs import JobFailed
 from opsera_portal.tests.mails import delivered
 from tokens import replacement, services
+from tokens.keys.ring import signing_lock
 from tokens.mails import EarlyEndMails, unconfirmed_mail
 from tokens.models import Token
 from tokens.review import answering, closing, planning, record, running, telling
@@ -42,6 +43,30 @@ def work():
 
 def actions():
     return list(Activity.objects.order_by("id").values_list("action", flat=True))
+
+
+def close_batch(campaign, item):
+    closing.close_batch(campaign.pk, [item.pk], EarlyEndMails(EXPIRED_UNCONFIRMED, unconfirmed_mail))
+
+
+def at_once(*changes):
+    barrier, errors = threading.Barrier(len(changes)), []
+
+    def run(change):
+        try:
+            barrier.wait()
+            change()
+        except (DatabaseError, DomainError) as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=[change]) for change in changes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
 
 
 def answers():
@@ -199,8 +224,10 @@ def test_months_are_counted_from_the_first_campaign_in_the_time_zone_of_its_plan
 def test_token_does_not_escape_by_being_replaced(api, owner, administrator, monkeypatch):
     scope = "api tokens:rotate"
     rotates, replaced, kept = (TokenFactory(owner=owner, name=name, scope=scope) for name in ("a", "b", "c"))
+    later = TokenFactory(owner=owner, name="e")
+    earlier = TokenFactory(owner=owner, name="d", replaced_by=later, replaced_at=timezone.now(), live_name_key=None)
     planning.plan(actor=administrator)
-    answering.confirm(actor=owner, token_ids=ids(kept))
+    answering.confirm(actor=owner, token_ids=ids(kept, earlier))
     assert api.post("/api/v1/tokens/current/rotate", headers=bearer(rotates)).status_code == 201
     for token in (replaced, kept):
         replacement.replace_token(actor=owner, token=token, overlap_hours=24)
@@ -209,10 +236,10 @@ def test_token_does_not_escape_by_being_replaced(api, owner, administrator, monk
     ReviewCampaign.objects.update(told_at=now, reminded_at=now, due_at=now)
     monkeypatch.setattr(closing, "BATCH", 1)
     work()
-    assert [mail.subject for mail in delivered()] == ["3 of your access tokens have expired: nobody confirmed them"]
+    assert [mail.subject for mail in delivered()] == ["4 of your access tokens have expired: nobody confirmed them"]
     kept.refresh_from_db()
-    assert set(Token.objects.live().values_list("pk", flat=True)) == {kept.pk, kept.replaced_by_id}
-    assert answers() == {"a": "lapsed", "b": "lapsed", "c": "confirmed"}
+    assert set(Token.objects.live().values_list("pk", flat=True)) == {kept.pk, kept.replaced_by_id, earlier.pk}
+    assert answers() == {"a": "lapsed", "b": "lapsed", "c": "confirmed", "d": "confirmed", "e": "lapsed"}
     assert ReviewItem.objects.get(token_name="c").token_id == kept.pk
 
 
@@ -301,32 +328,40 @@ def test_confirmation_at_the_moment_of_the_end_is_decided_by_the_database(owner,
     campaign = planning.plan(actor=administrator)
     now = timezone.now()
     ReviewCampaign.objects.update(due_at=now, reminded_at=now)
-    item, confirmed, mails = ReviewItem.objects.get(), [], EarlyEndMails(EXPIRED_UNCONFIRMED, unconfirmed_mail)
-    barrier = threading.Barrier(3)
-
-    def run(change):
-        try:
-            barrier.wait()
-            change()
-        finally:
-            connection.close()
+    item, confirmed = ReviewItem.objects.get(), []
 
     def confirm():
         with suppress(answering.AlreadyAnswered):
             confirmed.extend(answering.confirm(actor=owner, token_ids=[item.token_id]))
 
-    changes = [confirm, *[lambda: closing.close_batch(campaign.pk, [item.pk], mails)] * 2]
-    threads = [threading.Thread(target=run, args=[change]) for change in changes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(confirm, *[lambda: close_batch(campaign, item)] * 2)
 
     item.refresh_from_db()
     assert item.answer == ("confirmed" if confirmed else "lapsed")
     assert Token.objects.live().filter(pk=item.token_id).exists() is bool(confirmed)
     closed = Activity.objects.filter(action__in=["token.confirmed", "token.ended_unconfirmed"])
     assert closed.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_replacement_at_the_start_or_the_end_does_not_escape(owner, administrator):
+    token = TokenFactory(owner=owner)
+
+    def replace():
+        with suppress(services.AlreadyEnded), signing_lock(), transaction.atomic():
+            new = replacement.replace_token(actor=owner, token=token, overlap_hours=0)
+            services.reveal_token(actor=owner, token=new)
+
+    at_once(replace, lambda: planning.plan(actor=administrator))
+    item = ReviewItem.objects.get()
+    token = Token.objects.live().get()
+    assert item.token_id == token.pk
+    now = timezone.now()
+    ReviewCampaign.objects.update(due_at=now, reminded_at=now)
+    at_once(replace, lambda: close_batch(item.campaign, item))
+    assert not Token.objects.live().exists()
+    item.refresh_from_db()
+    assert item.answer == "lapsed"
 
 
 def test_administrator_answers_if_nobody_responsible_can(administrator, owner, django_assert_num_queries):
