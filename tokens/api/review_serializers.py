@@ -187,7 +187,8 @@ class PlanReviewBody(StrictSerializer):
         default=DEFAULT_DAYS,
         min_value=FEWEST_DAYS,
         max_value=MOST_DAYS,
-        help_text="How long people have to answer. They get a warning 3 days before the end.",
+        help_text="How long people have to answer. They get a warning 3 days before the end. At most 28 if it repeats "
+        "every month, 59 every second month.",
     )
     repeat_months = WholeNumberField(
         required=False,

@@ -70,9 +70,9 @@ def finish(campaign_id: uuid.UUID) -> None:
     campaign = ReviewCampaign.objects.open().select_related("planned_by", "organization").filter(pk=campaign_id).first()
     if campaign is None or ReviewItem.objects.filter(campaign=campaign_id).unanswered().exists():
         return
-    now = timezone.now()
     details, digest = _record_of(campaign)
     with transaction.atomic():
+        now = timezone.now()
         unfinished = ReviewCampaign.objects.unfinished().filter(pk=campaign_id)
         if unfinished.update(ended_at=now, digest=digest, sealed_at=now):
             record(actor=campaign.planned_by, action=Action.REVIEW_FINISHED, target=campaign, **details)
