@@ -11,8 +11,9 @@ from accounts.roles import SiteRole
 def people_answering_for(owners: Iterable[User]) -> dict[uuid.UUID, list[User]]:
     """For each owner of tokens, who is told about them: a person themselves.
 
-    For a service account, the active people who are responsible for it; if there are none, the active Administrators of
-    its organization. One query for all service accounts, and one for the Administrators; none for people.
+    For a service account, the active people who are responsible for it and have joined; if there are none, the active
+    Administrators of its organization. One query for all service accounts, and one for the Administrators; none for
+    people.
     """
     found: dict[uuid.UUID, list[User]] = {}
     accounts = {}
@@ -24,8 +25,9 @@ def people_answering_for(owners: Iterable[User]) -> dict[uuid.UUID, list[User]]:
     if not accounts:
         return found
     responsible = defaultdict(list)
-    links = ServiceAccount.responsible.through.objects.filter(serviceaccount__in=accounts, user__is_active=True)
-    for link in links.select_related("user").order_by("user__email"):
+    links = ServiceAccount.responsible.through.objects.filter(serviceaccount__in=accounts)
+    reached = links.filter(user__is_active=True, user__joined_at__isnull=False)
+    for link in reached.select_related("user").order_by("user__email"):
         responsible[link.serviceaccount_id].append(link.user)
     orphans = [account for pk, account in accounts.items() if pk not in responsible]
     administrators = _administrators_of({account.organization_id for account in orphans if account.organization_id})

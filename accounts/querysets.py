@@ -102,6 +102,12 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
         """Active service accounts without an active responsible person."""
         return self.service_accounts().filter(orphaned_at__isnull=False, is_active=True)
 
+    def without_reader(self) -> Self:
+        """Service accounts, also deactivated ones, for which no active person is responsible who has joined."""
+        people = self.model._default_manager.filter(is_active=True, joined_at__isnull=False)
+        readers = people.filter(responsible_for=OuterRef("pk"))
+        return self.service_accounts().filter(~Exists(readers))
+
     def active(self) -> Self:
         return self.filter(is_active=True)
 

@@ -246,7 +246,10 @@ class NotificationTable(PortalTable):
     def render_sentence(self, record: Notification) -> SafeString | str:
         sentence = sentence_of(record)
         page = page_about(record)
-        return format_html('<a href="{}">{}</a>', address_of(*page), sentence) if page else sentence
+        if page is None:
+            return sentence
+        address = address_of(*page) if page[1:] else reverse(*page)
+        return format_html('<a href="{}">{}</a>', address, sentence)
 
     def render_state(self, record: Notification, column: BadgeColumn) -> SafeString:
         return column.render(_UNREAD if record.is_unread else _READ)

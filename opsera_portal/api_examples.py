@@ -229,6 +229,7 @@ CAMPAIGN_FIELDS = {
     "ended_at": None,
     "ended_by": None,
     "digest": "",
+    "is_record_pending": False,
 }
 RECORD = (
     "token_id,token_name,owner_name,owner_email,scopes,expires_at,last_used_at,answer,answered_by,answered_at,note\r\n"
@@ -241,7 +242,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "AnswerBodyRequest": {"ids": [TOKEN], "note": "Still needed for the nightly build."},
     "ReviewCampaign": CAMPAIGN_FIELDS,
     "ReviewCampaignDetail": CAMPAIGN_FIELDS,
-    "ReviewCheck": {"sealed": DIGEST, "matches": True},
+    "ReviewCheck": {"sealed": DIGEST, "matches": True, "is_pending": False},
     "ReviewCounts": {
         "total": 3,
         "waiting": 1,
@@ -480,7 +481,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "decision_reason": "Use a token with fewer scopes.",
     },
     "approval_withdraw": {"state": "withdrawn", "decided_at": STARTED, "decided_by": EMAIL},
-    "review_campaign_cancel": {"state": "cancelled", "ended_at": STARTED, "ended_by": EMAIL, "digest": DIGEST},
+    "review_campaign_cancel": {"state": "cancelled", "ended_at": STARTED, "ended_by": EMAIL, "is_record_pending": True},
     "group_change": {"name": "Release team"},
     "group_create": {"name": "Release team"},
     "pipeline_approve": {"message": "Step 1 of run 1 of “Build and test” is approved."},

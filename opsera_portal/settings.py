@@ -263,6 +263,8 @@ SERVICE_ACCOUNT_TOKENS_PAGE = "tokens:service_account_tokens"
 ACCESS_TOKEN_PAGE = "tokens:token_detail"  # noqa: S105  (a page)
 # The page of a request to approve a token. Its URL takes the request's id.
 APPROVAL_REQUEST_PAGE = "tokens:organization_approval_detail"
+# The tokens that wait for a person's answer in a review campaign.
+TOKENS_TO_CONFIRM_PAGE = "tokens:tokens_to_confirm"
 ACCOUNT_ADAPTER = "accounts.signin.adapter.PortalAccountAdapter"
 ACCOUNT_FORMS = {"login": "accounts.forms.SignInForm", "reauthenticate": "accounts.forms.SignInAgainForm"}
 ACCOUNT_LOGIN_METHODS = {"email"}

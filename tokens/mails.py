@@ -58,25 +58,28 @@ class EarlyEndMails:
     service account, tells each person who answers for it.
 
     The mails are written in the transactions that end the tokens. So everyone is told, even if the action is
-    interrupted. ``besides``: who ends them, and needs no mail.
+    interrupted. ``besides``: who ends them, and needs no mail. ``mail`` takes the owner's id, the ids of the first
+    tokens, how many tokens there are, and the reader's id if that is another one.
     """
 
-    def __init__(self, *, besides: User | None = None) -> None:
-        self._besides = besides
+    def __init__(
+        self, kind: Kind = EXPIRED_EARLY, mail: MailKind[...] | None = None, *, besides: User | None = None
+    ) -> None:
+        self._kind, self._mail, self._besides = kind, mail or expired_mail, besides
         self._put: dict[To, tuple[OutgoingMail, list[str]]] = {}
 
     def add(self, ended: Iterable[Token]) -> None:
         """Call it in the transaction that ends these tokens."""
         new: dict[To, list[str]] = {}
-        for to, token_ids in _to_mail(EXPIRED_EARLY, ended, besides=self._besides).items():
+        for to, token_ids in _to_mail(self._kind, ended, besides=self._besides).items():
             row, earlier = self._put.get(to, (None, []))
             together = [*earlier, *token_ids]
-            if row is not None and expired_mail.change(row, *_arguments(to, together)):
+            if row is not None and self._mail.change(row, *_arguments(to, together)):
                 self._put[to] = (row, together)
             else:
                 # This owner's first tokens, or the worker has taken the mail already: these get a mail of their own.
                 new[to] = token_ids
-        rows = expired_mail.put_each((to.reader_id, _arguments(to, token_ids)) for to, token_ids in new.items())
+        rows = self._mail.put_each((to.reader_id, _arguments(to, token_ids)) for to, token_ids in new.items())
         for row, (to, token_ids) in zip(rows, new.items(), strict=True):
             self._put[to] = (row, token_ids)
 
@@ -240,19 +243,20 @@ def unused_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") ->
 
 
 @mail_kind(gettext_lazy("Token expired unconfirmed"))
-def unconfirmed_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> EmailMessage | None:
-    """Tells an owner which of their tokens expired because nobody confirmed them in a review campaign."""
+def unconfirmed_mail(owner_id: str, token_ids: Sequence[str], count: int, reader_id: str = "") -> EmailMessage | None:
+    """Tells an owner that ``count`` of their tokens expired because nobody confirmed them in a review campaign.
+    ``token_ids`` are the first."""
     tokens, reader = _ended_tokens(owner_id, token_ids, reader_id)
     if reader is None:
         return None
     owner = tokens[0].owner
     context = about(owner, reader) | {
         "organization": tokens[0].organization,
-        "tokens": tokens[:LISTED_IN_MAIL],
-        "count": len(tokens),
-        "further": len(tokens[LISTED_IN_MAIL:]),
+        "tokens": tokens,
+        "count": count,
+        "further": count - len(token_ids),
     }
-    subject = subject_about(owner, _unconfirmed_subject([token.name for token in tokens]))
+    subject = subject_about(owner, _unconfirmed_subject(tokens[0].name, count))
     return mail_from("tokens/mail/ended_unconfirmed.txt", context, subject=subject, to=reader.email)
 
 
@@ -310,11 +314,11 @@ def _unused_subject(names: list[str]) -> str:
     ) % {"count": len(names)}
 
 
-def _unconfirmed_subject(names: list[str]) -> str:
-    if len(names) == 1:
-        return gettext("Your access token “%(name)s” has expired: nobody confirmed it") % {"name": names[0]}
+def _unconfirmed_subject(name: str, count: int) -> str:
+    if count == 1:
+        return gettext("Your access token “%(name)s” has expired: nobody confirmed it") % {"name": name}
     return ngettext(
         "%(count)s of your access tokens has expired: nobody confirmed it",
         "%(count)s of your access tokens have expired: nobody confirmed them",
-        len(names),
-    ) % {"count": len(names)}
+        count,
+    ) % {"count": grouped(count)}

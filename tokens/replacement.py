@@ -25,7 +25,7 @@ from accounts.privileges import Privilege, require_proof
 from auditlog.actions import Action
 from auditlog.record import record
 from core.api import scopes
-from core.db.locks import lock, lock_if_exists
+from core.db.locks import lock, lock_all, lock_if_exists
 from core.errors import DomainError, NotAllowed, errors_of
 from core.http.request_context import person_of
 from core.text import Text, grouped
@@ -35,6 +35,7 @@ from tokens.lifetimes import longest_lifetime, now_in_seconds, same_lifetime
 from tokens.mails import reuse_mail, tell_owners, tell_replaced
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
+from tokens.review.models import ReviewItem
 from tokens.services import (
     AlreadyEnded,
     end_tokens,
@@ -217,6 +218,7 @@ def _replace(
         if overlap_hours is None:
             overlap_hours = overlap_by_default(policy)
         _check_overlap(overlap_hours, policy)
+        waiting = _locked_items(token)
         old = _locked(actor, token)
         is_own = old.owner_id == actor.pk
         owner = actor if is_own else managed_account(actor, old.owner, policy)
@@ -233,6 +235,7 @@ def _replace(
         )
         old.replaced_by = new
         old.save(update_fields=["replaced_by"])
+        ReviewItem.objects.filter(pk__in=[item.pk for item in waiting]).update(token=new)
         works_until = old.expires_at.isoformat() if overlap_hours else ""
         record(
             actor=actor,
@@ -261,6 +264,15 @@ def replace_and_reveal_token(
         return reveal_token(actor=actor, token=new, request=request)
 
 
+def with_replaced(items: Collection[ReviewItem]) -> list[uuid.UUID]:
+    """The ids of the tokens of these items, and of those that they replaced during the campaign and that still work."""
+    ids = [item.token_id for item in items]
+    replaced = Token.objects.filter(replaced_by__in=ids).live()
+    # A token that was replaced before the campaign has an item and an answer of its own.
+    gave_way = replaced.exclude(review_items__campaign__in={item.campaign_id for item in items})
+    return [*ids, *gave_way.values_list("pk", flat=True)]
+
+
 def end_of_replacement(token: Token) -> datetime:
     """When a token that replaces this one now would end."""
     return _end_of_new(token, token.organization)
@@ -287,6 +299,17 @@ def _check_overlap(hours: int, policy: Organization) -> None:
             most,
         )
     raise ValidationError({"overlap_hours": text % {"count": grouped(most)}})
+
+
+def _locked_items(token: Token) -> list[ReviewItem]:
+    """The items of review campaigns in which this token waits for an answer. The new token takes its place there, or it
+    could replace itself to escape from the campaign.
+
+    Call it before the token is locked, and with the policy locked: the answers and the end of a campaign lock the items
+    first, and its start locks the organization.
+    """
+    # The token is in a unique constraint.
+    return lock_all(ReviewItem.objects.unanswered().filter(token=token.pk), blocks_references=True)
 
 
 def _locked(actor: User, token: Token) -> Token:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
@@ -51,7 +52,7 @@ class Kind:
     ``is_security``: the person can choose about mails, but always sees these in the portal. ``ability``: only roles
     with it get these. ``sentence_of_account``: for a token of a service account, if the sentence differs. It follows
     the name of the account. ``is_about_request``: the details have the id of a request for approval as ``request``,
-    and links lead to its page.
+    and links lead to its page. ``page``: the name of the only page to which links lead.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Kind:
     ability: Ability | None = None
     sentence_of_account: Text = ""
     is_about_request: bool = False
+    page: str = ""
 
     @property
     def channels(self) -> list[Channel]:
@@ -150,6 +152,7 @@ REVIEW_WAITING = Kind(
     ),
     Channel.PORTAL_AND_MAIL,
     is_security=True,
+    page=settings.TOKENS_TO_CONFIRM_PAGE,
 )
 REPLACED_TOKEN_REUSED = Kind(
     "reused",

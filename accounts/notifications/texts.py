@@ -33,12 +33,15 @@ def sentence_of(notification: Notification) -> str:
     return gettext("%(account)s (service account): %(sentence)s") % {"account": account, "sentence": sentence}
 
 
-def page_about(notification: Notification) -> tuple[str, uuid.UUID] | None:
-    """The page about which a notification is, as the name of its address and the id. ``None`` if there is none."""
+def page_about(notification: Notification) -> tuple[Any, ...] | None:
+    """The page about which a notification is: the name of its address, and the id if it has one. ``None`` if there is
+    none."""
     kind = BY_ID.get(notification.kind)
     details = notification.details if isinstance(notification.details, dict) else {}
     if kind is not None and kind.is_about_request and details.get("request"):
         return settings.APPROVAL_REQUEST_PAGE, uuid.UUID(details["request"])
+    if kind is not None and kind.page:
+        return (kind.page,)
     return (settings.ACCESS_TOKEN_PAGE, notification.token_id) if notification.token_id else None
 
 

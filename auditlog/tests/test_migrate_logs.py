@@ -7,6 +7,8 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from opsera_portal.tests import databases
+
 pytestmark = pytest.mark.each_database
 
 BEFORE = [("auditlog", "0002_more_actions"), ("accounts", "0001_initial")]
@@ -21,15 +23,14 @@ def migrate(targets):
 
 
 @pytest.fixture
-def latest():
+def without_tables(transactional_db):
+    databases.begin_again(connection, migrated=False)
     yield
-    executor = MigrationExecutor(connection)
-    executor.migrate(executor.loader.graph.leaf_nodes())
+    databases.begin_again(connection)
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.slow
-def test_migration_of_entries_can_be_reversed(latest):
+def test_migration_of_entries_can_be_reversed(without_tables):
     old = migrate(BEFORE)
     organization = old.get_model("accounts", "Organization").objects.create(name="Acme", slug="acme")
     user = old.get_model("accounts", "User").objects.create(

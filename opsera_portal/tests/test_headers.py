@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from contextlib import nullcontext
 from http.cookies import SimpleCookie
 
 import pytest
@@ -16,7 +17,7 @@ from accounts.roles import SiteRole
 from accounts.signin import urls
 from accounts.tests.factories import PASSWORD, UserFactory
 from opsera_portal.tests.test_access import PAGES, ROUTES, cells, fill, things_of
-from opsera_portal.tests.worlds import check_row
+from opsera_portal.tests.worlds import check_row, unrendered
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -199,7 +200,8 @@ def test_get_and_head_of_every_address_change_nothing(client, administrator, thi
     client.force_login(administrator)
     before = digest_of_the_database()
 
-    looked_at = {address: client.generic(method, address).status_code for address in every_address(things)}
+    with nullcontext() if method == "GET" else unrendered():
+        looked_at = {address: client.generic(method, address).status_code for address in every_address(things)}
 
     assert len(looked_at) > 100
     assert [address for address, status in looked_at.items() if status >= 500] == []

@@ -167,7 +167,7 @@ class Mails:
             token_mails.unused_mail.put(owner.pk, person, ended),
             token_mails.orphaned_mail.put(by.pk, str(self.account.pk), [str(self.orphaned.pk)], str(by.pk)),
             token_mails.expired_mail.put(by.pk, str(self.account.pk), [str(self.orphaned.pk)], 1, str(by.pk)),
-            token_mails.unconfirmed_mail.put(owner.pk, person, ended),
+            token_mails.unconfirmed_mail.put(owner.pk, person, ended, len(ended)),
             *(review_mails.review_mail.put(owner.pk, person, self.campaign, warns) for warns in (False, True)),
             news_mails.news_mail.put(
                 owner.pk, person, self.told("new_network", network="192.0.2.0/24", ip="192.0.2.7")

@@ -569,6 +569,7 @@ def test_no_page_gives_access_to_a_session_with_an_old_proof(client, ada, things
             "with an old proof",
             {page: "asks again" if page in PAGES_THAT_ASK else "gave no way in" for page in pages()},
             attempt,
+            renders_all=False,
         )
 
 
@@ -624,6 +625,7 @@ def test_no_page_gives_access_to_a_token(client, ada, things_for, organization):
         "with a token",
         {page: "sent to sign in" if page in PAGES_THAT_ASK else "gave no way in" for page in pages()},
         attempt,
+        renders_all=False,
     )
 
 
@@ -777,6 +779,7 @@ def test_no_admin_page_gives_access_to_a_session_with_an_old_proof(client, ada, 
                 for method, kinds in sends.items()
             },
             attempt,
+            renders_all=False,
         )
 
 

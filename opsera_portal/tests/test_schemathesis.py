@@ -5,6 +5,7 @@ and methods that the document does not allow, without credentials and with wrong
 answer. The seed is fixed, so a failure can be repeated.
 """
 
+import re
 from collections import defaultdict
 
 import pytest
@@ -198,19 +199,46 @@ def reduce_to_its_parameter(case):
         case.query = {about.parameter: case.query[about.parameter]}
 
 
-def request_of(case):
-    """Returns a key that is equal for cases whose requests are the same for the portal."""
+def keys_of(case):
+    """Returns keys for what a case can show. If earlier cases had all of them, the portal answers as it did before."""
     about = case.meta.phase.data
-    scenario = about.scenario
+    scenario, operation = about.scenario, case.operation.label
     if scenario is CoverageScenario.OBJECT_UNEXPECTED_PROPERTIES and case.query:
         # An unknown parameter is refused whatever else is in the query.
-        return case.operation.label, scenario
-    if scenario is CoverageScenario.INCORRECT_TYPE and about.parameter_location is not ParameterLocation.BODY:
+        return {(operation, scenario)}
+    if scenario is CoverageScenario.INCORRECT_TYPE and about.parameter_location is ParameterLocation.BODY:
+        # Each field gets a wrong type in each operation, and every wrong type in one of the operations that have it.
+        kind = kind_of(value_at(case.body, re.findall(r"/(?:properties|additionalProperties)/([^/]+)", about.location)))
+        return {(operation, scenario, about.location), (scenario, about.location, kind)}
+    if scenario is CoverageScenario.INCORRECT_TYPE:
         # Outside of a body, a value of any type arrives as text; in a query, several values are the parameter again.
         is_repeated = isinstance((case.query or {}).get(about.parameter), list)
-        return case.operation.label, scenario, about.parameter_location, about.parameter, is_repeated
+        return {(operation, scenario, about.parameter_location, about.parameter, is_repeated)}
+    if scenario is CoverageScenario.ENUM_VALUE and about.parameter_location is ParameterLocation.QUERY:
+        # Lists share their filters.
+        value = repr(case.query.get(about.parameter))
+        return {(operation, scenario, about.parameter), (scenario, about.parameter, value)}
+    if scenario is CoverageScenario.VALID_OBJECT:
+        # One of several values near a boundary. Each choice in one of the operations that have it.
+        keys = {(operation, scenario, about.description)}
+        if about.description.endswith("Enum value"):
+            value = value_at(case.body, re.findall(r"'([^']+)'", about.description))
+            keys.add((scenario, about.description, repr(value)))
+        return keys
     query = {name: value for name, value in (case.query or {}).items() if name not in NOT_INVENTED}
-    return case.operation.label, case.method, case.path_parameters, query, case.headers, case.body, case.media_type
+    headers, body = repr(case.headers), repr(case.body)
+    return {(operation, case.method, repr(case.path_parameters), repr(query), headers, body, case.media_type)}
+
+
+def value_at(body, names):
+    """The value of the field with these names, one inside the other. In a list, of its first item."""
+    for name in names:
+        body = (body[0] if isinstance(body, list) else body)[name]
+    return body
+
+
+def kind_of(value):
+    return f"list of {kind_of(value[0])}" if isinstance(value, list) and value else type(value).__name__
 
 
 def load(portal, *phases):
@@ -219,13 +247,13 @@ def load(portal, *phases):
 
     @schema.hook
     def filter_case(context, case):
-        """Skips boundary values that were sent before. Each request finds the same rows, so the answer is the same."""
+        """Skips boundary values that show nothing new. Each request finds the same rows."""
         if case.meta is None or case.meta.phase.name is not TestPhase.COVERAGE:
             return True
         reduce_to_its_parameter(case)
-        request = repr(request_of(case))
-        is_new = request not in sent
-        sent.add(request)
+        keys = {repr(key) for key in keys_of(case)}
+        is_new = not keys <= sent
+        sent.update(keys)
         return is_new
 
     @schema.hook

@@ -34,6 +34,20 @@ def test_long_row_shows_only_the_wrong_cells():
     ]
 
 
+def test_pages_have_content_for_the_first_and_the_last_column_with_each_outcome(client):
+    shown = {}
+
+    def attempt(column):
+        answer = client.get("/login/" if column != "stranger" else "/nothing/")
+        shown[column] = bool(answer.content)
+        return answer.status_code
+
+    row = {"owner": 200, "user": 200, "guest": 200, "stranger": 404}
+    check_row("GET /login/", row, attempt, renders_all=False)
+
+    assert shown == {"owner": True, "user": False, "guest": True, "stranger": True}
+
+
 def test_error_in_a_cell_fails_the_row_but_other_cells_are_tried():
     tried = []
 

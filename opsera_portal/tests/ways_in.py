@@ -5,6 +5,7 @@ test that uses it.
 """
 
 import contextlib
+import functools
 import re
 import sys
 
@@ -132,23 +133,35 @@ def _watch(execute, sql, params, many, context):
 
 
 def snapshot():
-    """Returns everything that currently gives people access."""
+    """Returns everything that currently gives people access, as the database stores it."""
+    found = {}
+    with connection.cursor() as cursor:
+        for name, statement in _statements().items():
+            cursor.execute(*statement)
+            found[name] = set(cursor.fetchall())
+    return found
+
+
+@functools.cache
+def _statements():
+    """Cached, because the ORM takes longer to build these queries than the database to answer them."""
     columns = sorted(COLUMNS["accounts_user"] - {"is_active"})
-    return {
-        "people": list(User.objects.order_by("pk").values_list("pk", *columns)),
-        "active": set(User.objects.active().values_list("pk", flat=True)),
-        "organizations": list(Organization.objects.order_by("pk").values()),
-        "providers": list(OrganizationProvider.objects.order_by("pk").values(*PROVIDER_FIELDS, "sealed_secret")),
-        "factors": set(Authenticator.objects.values_list("pk", flat=True)),
-        "addresses": set(EmailAddress.objects.values_list("pk", flat=True)),
-        "links": set(SocialAccount.objects.values_list("pk", flat=True)),
-        "tokens": set(Token.objects.values_list("pk", flat=True)),
-        "campaigns": list(ReviewCampaign.objects.order_by("pk").values()),
-        "trust_rules": list(TrustRule.objects.order_by("pk").values()),
-        "webhooks": list(Webhook.objects.order_by("pk").values()),
-        "approved": set(Token.objects.filter(approved_at__isnull=False).values_list("pk", flat=True)),
-        "invitations": Activity.objects.filter(action="user.invited").count(),
+    querysets = {
+        "people": User.objects.values_list("pk", *columns),
+        "active": User.objects.active().values_list("pk"),
+        "organizations": Organization.objects.values_list(),
+        "providers": OrganizationProvider.objects.values_list(*PROVIDER_FIELDS, "sealed_secret"),
+        "factors": Authenticator.objects.values_list("pk"),
+        "addresses": EmailAddress.objects.values_list("pk"),
+        "links": SocialAccount.objects.values_list("pk"),
+        "tokens": Token.objects.values_list("pk"),
+        "campaigns": ReviewCampaign.objects.values_list(),
+        "trust_rules": TrustRule.objects.values_list(),
+        "webhooks": Webhook.objects.values_list(),
+        "approved": Token.objects.filter(approved_at__isnull=False).values_list("pk"),
+        "invitations": Activity.objects.filter(action="user.invited").values_list("pk"),
     }
+    return {name: queryset.order_by().query.sql_with_params() for name, queryset in querysets.items()}
 
 
 def nothing_was_given_since(before):

@@ -50,6 +50,9 @@ class ReviewCampaignSerializer(serializers.ModelSerializer[ReviewCampaign]):
     digest = serializers.CharField(
         read_only=True, help_text="SHA-256 of the record's file, as the activity log has it; empty before the end."
     )
+    is_record_pending = serializers.BooleanField(
+        read_only=True, help_text="Whether it was cancelled, and the record is still being written: `digest` is empty."
+    )
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, DateTimeField: UtcDateTimeField}
 
     class Meta:
@@ -68,6 +71,7 @@ class ReviewCampaignSerializer(serializers.ModelSerializer[ReviewCampaign]):
             "ended_at",
             "ended_by",
             "digest",
+            "is_record_pending",
         ]
 
     @extend_schema_field(serializers.ChoiceField(choices=CampaignState.choices))
@@ -104,8 +108,11 @@ class ReviewCheckSerializer(serializers.Serializer[Any]):
     """Whether the stored record is the one of the end."""
 
     digest = serializers.CharField(help_text="SHA-256 of the record as it is stored now.")
-    sealed = serializers.CharField(help_text="What the activity log says; empty if its entry is gone.")
+    sealed = serializers.CharField(help_text="What the activity log says; empty without an entry.")
     matches = serializers.BooleanField()
+    is_pending = serializers.BooleanField(
+        help_text="Whether the record of a cancelled campaign is still being written. Try again in a minute."
+    )
 
 
 class ReviewItemSerializer(serializers.ModelSerializer[ReviewItem]):
@@ -180,7 +187,8 @@ class PlanReviewBody(StrictSerializer):
         default=DEFAULT_DAYS,
         min_value=FEWEST_DAYS,
         max_value=MOST_DAYS,
-        help_text="How long people have to answer. They get a warning 3 days before the end.",
+        help_text="How long people have to answer. They get a warning 3 days before the end. At most 28 if it repeats "
+        "every month, 59 every second month.",
     )
     repeat_months = WholeNumberField(
         required=False,

@@ -98,6 +98,7 @@ class ReviewCampaignViewSet(ApiViewSet):
     def cancel(self, request: Request, pk: str) -> Response:
         """Ends a campaign. No token expires because of it, and it is not repeated.
 
+        The worker writes the record in the next minutes: `is_record_pending` is true until then.
         409 with the code `campaign_ended` if it has ended already. For people in a browser session, not for tokens.
         """
         planning.cancel(actor=self.person, campaign=self.get_object(), request=request._request)
@@ -128,7 +129,8 @@ class ReviewCampaignViewSet(ApiViewSet):
     def check(self, request: Request, pk: str) -> Response:
         """Compares the stored record with the digest in the activity log, which is sealed.
 
-        Before the end, `sealed` is empty.
+        Before the end, `sealed` is empty. It is also empty while `is_pending` is true: the worker writes the record of
+        a cancelled campaign in the minutes after it.
         """
         return Response(ReviewCheckSerializer(record.check(self.get_object())).data)
 

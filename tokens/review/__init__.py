@@ -1,4 +1,4 @@
-"""Review campaigns: owners confirm or expire each of their live tokens until a date. The unconfirmed expire then.
+"""Review campaigns: owners confirm or expire each of their live tokens by a date. The unconfirmed expire then.
 
 `planning.py`: planning and cancelling a campaign. `starting.py`: it starts, with one item for each live token.
 `telling.py` and `mails.py`: people are asked, and warned before the end. `answering.py`: what people answer.

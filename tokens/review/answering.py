@@ -23,10 +23,11 @@ from core.errors import DomainError, NotAllowed, errors_of
 from core.http.request_context import without_tokens
 from core.text import NOT_PRINTABLE, composed, is_printable
 from tokens.mails import EarlyEndMails
+from tokens.replacement import with_replaced
 from tokens.review.models import NOTE_MAX_LENGTH, Answer, ReviewCampaign, ReviewItem
 from tokens.services import end_tokens
 
-NOT_NEEDED = "Expired in a review campaign: not needed any more."
+NOT_NEEDED = gettext_lazy("Expired in a review campaign: not needed any more.")
 
 
 class AlreadyAnswered(DomainError):
@@ -60,19 +61,25 @@ def confirm(
 def expire(
     *, actor: User, token_ids: Collection[uuid.UUID], note: str = "", request: HttpRequest | None = None
 ) -> list[ReviewItem]:
-    """Ends these tokens, all or none. The others who answer for them are told. Raises what `confirm` raises."""
+    """Ends these tokens, and those that they replaced; all or none. The others who answer for them are told.
+
+    Raises what `confirm` raises.
+    """
     note = _clean(note)
     with transaction.atomic():
         items = _waiting_items(actor, token_ids, request)
         _answer(items, Answer.EXPIRED, actor, note)
         ended = end_tokens(
-            [item.token_id for item in items],
+            with_replaced(items),
             action=Action.TOKEN_ENDED_IN_REVIEW,
             ended_by=actor,
-            reason=note or NOT_NEEDED,
+            reason=note or str(NOT_NEEDED),
             request=request,
             **_details(items, ""),
         )
+        if not {token.pk for token in ended}.issuperset(item.token_id for item in items):
+            # Somebody else ended one of them since its item was locked.
+            raise AlreadyAnswered
         EarlyEndMails(besides=actor).add(ended)
     return items
 
@@ -90,7 +97,7 @@ def _waiting_items(actor: User, token_ids: Collection[uuid.UUID], request: HttpR
         raise NotAllowed
     campaign = lock_if_exists(ReviewCampaign.objects.open(), found[0][1])
     waiting = ReviewItem.objects.waiting().select_related("token__owner", "token__organization", "campaign")
-    items = lock_all(waiting.filter(pk__in=[pk for pk, _ in found]))
+    items = lock_all(waiting.filter(pk__in=[pk for pk, _ in found], token__in=token_ids))
     if campaign is None or len(items) != len(found):
         raise AlreadyAnswered
     return items

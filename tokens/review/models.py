@@ -69,9 +69,9 @@ _ITEM_SIGNS: dict[ItemState, tuple[str, Tone]] = {
 class ReviewCampaign(models.Model):
     """``due_at``: when unconfirmed tokens expire, and ``reminds_at`` when people are warned of it; set at the start.
 
-    ``told_at`` and ``reminded_at``: when everyone had been asked and warned. ``digest``: SHA-256 of the record's file
-    at the end; empty before that, and if the campaign was cancelled before its start. ``repeat_months``: the end plans
-    the next campaign, unless somebody cancels.
+    ``told_at`` and ``reminded_at``: when everyone had been asked and warned. ``digest``: SHA-256 of the record's file,
+    since ``sealed_at``. A campaign that was cancelled before its start has none. ``repeat_months``: the end plans the
+    next campaign, unless somebody cancels. ``series_at``: from when these months are counted.
     """
 
     id = models.UUIDField("ID", primary_key=True, default=uuid.uuid4, editable=False)
@@ -79,6 +79,7 @@ class ReviewCampaign(models.Model):
     planned_by = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+", db_index=False)
     planned_at = models.DateTimeField(default=timezone.now)
     starts_at = models.DateTimeField(default=timezone.now)
+    series_at = models.DateTimeField(default=timezone.now)
     answer_days = models.PositiveSmallIntegerField(
         "days to answer",
         default=DEFAULT_DAYS,
@@ -96,6 +97,7 @@ class ReviewCampaign(models.Model):
     ended_by = models.ForeignKey("accounts.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
     is_cancelled = models.BooleanField(default=False)
     digest = models.CharField("SHA-256 of the record", max_length=64, blank=True, default="")
+    sealed_at = models.DateTimeField(null=True)
 
     objects: ClassVar[ReviewCampaignQuerySet] = ReviewCampaignQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -149,6 +151,11 @@ class ReviewCampaign(models.Model):
     def has_record(self) -> bool:
         """Whether there are items: it has started."""
         return self.started_at is not None
+
+    @property
+    def is_record_pending(self) -> bool:
+        """Whether it was cancelled, and the worker still writes the record."""
+        return self.has_record and self.ended_at is not None and self.sealed_at is None
 
 
 class ReviewItem(models.Model):

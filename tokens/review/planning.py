@@ -4,7 +4,8 @@ An organization has at most one campaign that is planned or open: a constraint d
 """
 
 import calendar
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import count
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -20,21 +21,15 @@ from auditlog.actions import Action
 from auditlog.record import record
 from core.db.locks import lock_if_exists
 from core.errors import DomainError, NotAllowed
-from tokens.review.models import (
-    DEFAULT_DAYS,
-    FEWEST_DAYS,
-    MOST_DAYS,
-    MOST_MONTHS,
-    Answer,
-    ReviewCampaign,
-    ReviewItem,
-)
-from tokens.review.record import digest_of
+from core.reading import zone_of
+from tokens.review.models import DEFAULT_DAYS, FEWEST_DAYS, MOST_DAYS, MOST_MONTHS, ReviewCampaign
 from tokens.review.starting import start
 
 # How far ahead a start can be planned, and how far in the past a clock may be that says "now".
 PLANNED_AT_MOST = timedelta(days=731)
 CLOCKS_DIFFER = timedelta(minutes=5)
+# The fewest days that so many months have. More months have more days than people can get to answer.
+DAYS_OF_MONTHS = {1: 28, 2: 59}
 
 
 class CampaignExists(DomainError):
@@ -64,13 +59,15 @@ def plan(
     """
     require_proof(Privilege.CHANGE_REVIEW_CAMPAIGNS, request)
     _check(starts_at, answer_days, repeat_months)
+    first_at = starts_at or timezone.now()
     try:
         with transaction.atomic():
             person = allowed(actor, Ability.MANAGE_ORGANIZATION)
             campaign = ReviewCampaign.objects.create(
                 organization=person.own_organization,
                 planned_by=person,
-                starts_at=starts_at or timezone.now(),
+                starts_at=first_at,
+                series_at=first_at,
                 answer_days=answer_days,
                 repeat_months=repeat_months,
             )
@@ -78,22 +75,23 @@ def plan(
             if starts_at is None:
                 start(campaign.pk, request=request)
     except IntegrityError:
-        raise CampaignExists from None
+        if ReviewCampaign.objects.unfinished().filter(organization=actor.organization_id).exists():
+            raise CampaignExists from None
+        raise
     campaign.refresh_from_db()
     return campaign
 
 
 def plan_next(ended: ReviewCampaign) -> None:
     """Plans the next campaign of a series. Call it in the transaction that ends ``ended``."""
-    if ended.repeat_months is None:
+    starts_at = next_start(ended)
+    if starts_at is None:
         return
-    starts_at = months_later(ended.starts_at, ended.repeat_months)
-    while starts_at <= timezone.now():
-        starts_at = months_later(starts_at, ended.repeat_months)
     following = ReviewCampaign.objects.create(
         organization_id=ended.organization_id,
         planned_by_id=ended.planned_by_id,
         starts_at=starts_at,
+        series_at=ended.series_at,
         answer_days=ended.answer_days,
         repeat_months=ended.repeat_months,
     )
@@ -102,6 +100,8 @@ def plan_next(ended: ReviewCampaign) -> None:
 
 def cancel(*, actor: User, campaign: ReviewCampaign, request: HttpRequest | None = None) -> ReviewCampaign:
     """Ends a campaign without expiring a token. No further one is planned. Answers that were given stay.
+
+    The worker writes its record then (`tokens.review.closing.seal_cancelled`), because that can be long.
 
     Raises ``NotAllowed`` or ``CampaignEnded``.
     """
@@ -113,21 +113,9 @@ def cancel(*, actor: User, campaign: ReviewCampaign, request: HttpRequest | None
             raise NotAllowed
         if found.ended_at is not None:
             raise CampaignEnded
-        now = timezone.now()
-        items = ReviewItem.objects.filter(campaign=found)
-        items.ended_otherwise().filter(answer="").update(answer=Answer.ENDED, answered_at=now)
-        items.unanswered().update(answer=Answer.UNANSWERED, answered_at=now)
-        found.ended_at, found.ended_by, found.is_cancelled = now, person, True
-        found.digest = digest_of(found) if found.has_record else ""
-        found.save(update_fields=["ended_at", "ended_by", "is_cancelled", "digest"])
-        record(
-            actor=person,
-            action=Action.REVIEW_CANCELLED,
-            target=found,
-            request=request,
-            digest=found.digest,
-            **items.counts()._asdict(),
-        )
+        found.ended_at, found.ended_by, found.is_cancelled = timezone.now(), person, True
+        found.save(update_fields=["ended_at", "ended_by", "is_cancelled"])
+        record(actor=person, action=Action.REVIEW_CANCELLED, target=found, request=request)
     return found
 
 
@@ -142,6 +130,21 @@ def record_plan(campaign: ReviewCampaign, *, actor: User, request: HttpRequest |
         repeat_months=campaign.repeat_months,
         by=by,
     )
+
+
+def next_start(ended: ReviewCampaign) -> datetime | None:
+    """When the next campaign of the series starts: the first time of the series that is later than now, and than the
+    last start. ``None`` if it is not repeated.
+
+    All months are counted from the start of the series, in the time zone of the person who planned it. So a short month
+    or summer time changes nothing in the months after it.
+    """
+    if ended.repeat_months is None:
+        return None
+    first_at = ended.series_at.astimezone(zone_of(ended.planned_by.time_zone))
+    starts = (months_later(first_at, number * ended.repeat_months).astimezone(UTC) for number in count(1))
+    passed = max(timezone.now(), ended.starts_at)
+    return next(at for at in starts if at > passed)
 
 
 def months_later(moment: datetime, months: int) -> datetime:
@@ -161,6 +164,11 @@ def _check(starts_at: datetime | None, answer_days: int, repeat_months: int | No
     if not FEWEST_DAYS <= answer_days <= MOST_DAYS:
         limits = {"fewest": FEWEST_DAYS, "most": MOST_DAYS}
         errors["answer_days"] = gettext("People need %(fewest)s to %(most)s days to answer.") % limits
+    most_days = DAYS_OF_MONTHS.get(repeat_months or 0, MOST_DAYS)
+    if most_days < answer_days <= MOST_DAYS:
+        errors["answer_days"] = gettext(
+            "The next campaign would start before this one ends. Give at most %(most)s days, or repeat it less often."
+        ) % {"most": most_days}
     if repeat_months is not None and not 1 <= repeat_months <= MOST_MONTHS:
         errors["repeat_months"] = gettext("Repeat every 1 to %(most)s months.") % {"most": MOST_MONTHS}
     if errors:

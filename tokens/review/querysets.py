@@ -51,6 +51,10 @@ class ReviewCampaignQuerySet(OrganizationRowsQuerySet["ReviewCampaign"]):
         """Those whose people were not asked yet."""
         return self.open().filter(told_at__isnull=True)
 
+    def told(self) -> Self:
+        """Open ones whose people were asked."""
+        return self.open().filter(told_at__isnull=False)
+
     def to_remind(self, at: datetime) -> Self:
         """Those whose end is near, and nobody was warned. The end may have passed, if no worker ran."""
         return self.open().filter(reminds_at__lte=at, reminded_at__isnull=True)
@@ -58,6 +62,10 @@ class ReviewCampaignQuerySet(OrganizationRowsQuerySet["ReviewCampaign"]):
     def due(self, at: datetime) -> Self:
         """Those whose unconfirmed tokens expire now: nobody can say that they were not warned."""
         return self.open().filter(due_at__lte=at, reminded_at__isnull=False)
+
+    def to_seal(self) -> Self:
+        """Cancelled ones, whose record the worker still writes."""
+        return self.filter(is_cancelled=True, started_at__isnull=False, sealed_at__isnull=True)
 
     def for_campaign_page(self) -> Self:
         return self.select_related("planned_by", "ended_by", "organization")
@@ -71,13 +79,14 @@ class ReviewItemQuerySet(QuerySet["ReviewItem"]):
 
     def asked_of(self, user: User) -> Self:
         """Those of the open campaign that this person answers: of their own tokens, and of the service accounts that
-        they are responsible for. Administrators also answer for service accounts for which nobody active is."""
+        they are responsible for. Administrators also answer for service accounts for which nobody active is,
+        as `people_answering_for` says."""
         campaigns = self._campaigns().open().filter(organization=user.organization_id)
         accounts = User.objects.service_accounts_of(user).order_by().values("pk")
         owners = Q(owner=user) | Q(owner__in=accounts)
         if user.may(Ability.MANAGE_ORGANIZATION):
-            orphaned = User.objects.orphaned().filter(organization=user.organization_id)
-            owners |= Q(owner__in=orphaned.order_by().values("pk"))
+            unheard = User.objects.without_reader().filter(organization=user.organization_id)
+            owners |= Q(owner__in=unheard.order_by().values("pk"))
         return self.filter(owners, campaign__in=campaigns.order_by().values("pk"))
 
     def unanswered(self) -> Self:
@@ -104,9 +113,9 @@ class ReviewItemQuerySet(QuerySet["ReviewItem"]):
         return CampaignCounts(**found)
 
     def for_item_table(self) -> Self:
-        """With token, owner and organization, by queries of their own."""
-        owners = Prefetch("token__owner", User.objects.with_second_factors())
-        return self.prefetch_related("campaign", "answered_by", "token__organization", owners)
+        """With token, owner, organization and chosen pipelines, by queries of their own."""
+        tokens: Any = self.model._meta.get_field("token").related_model
+        return self.prefetch_related("campaign", "answered_by", Prefetch("token", tokens.objects.for_token_table()))
 
     def _token_is_live(self) -> Exists:
         tokens: Any = self.model._meta.get_field("token").related_model

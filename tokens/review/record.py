@@ -5,6 +5,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from auditlog.actions import Action
@@ -15,6 +16,8 @@ from tokens.review.models import ReviewCampaign, ReviewItem
 
 # Items that are read together.
 PART = 1000
+# Version 1 of the file. A later version must have a number in the campaign's row, and leave the files of earlier
+# campaigns as they are: the activity log has their digests.
 COLUMNS = (
     "token_id",
     "token_name",
@@ -32,13 +35,18 @@ COLUMNS = (
 HEAD = csv_head(COLUMNS, has_mark=True)
 
 
+# How far the time of the entry in the activity log can be from the time when the campaign was sealed.
+ENTRY_WITHIN = timedelta(minutes=1)
+
+
 @dataclass(frozen=True)
 class Check:
     """``digest``: of the record as it is stored now. ``sealed``: what the activity log says; empty if the entry is not
-    there any more."""
+    there any more, or not yet. ``is_pending``: the worker still writes the record of a cancelled campaign."""
 
     digest: str
     sealed: str
+    is_pending: bool
 
     @property
     def matches(self) -> bool:
@@ -70,14 +78,21 @@ def digest_of(campaign: ReviewCampaign) -> str:
 
 def check(campaign: ReviewCampaign) -> Check:
     """Compares the stored record with the digest in the activity log, which is sealed."""
+    return Check(digest_of(campaign), _sealed(campaign), campaign.is_record_pending)
+
+
+def _sealed(campaign: ReviewCampaign) -> str:
+    """Searches only the entries of that moment: no index has the target."""
+    if campaign.sealed_at is None:
+        return ""
     sealing = Activity.objects.filter(
         organization=campaign.organization_id,
+        at__range=(campaign.sealed_at - ENTRY_WITHIN, campaign.sealed_at + ENTRY_WITHIN),
         action__in=[Action.REVIEW_FINISHED, Action.REVIEW_CANCELLED],
         target_id=str(campaign.pk),
     )
-    entry = sealing.order_by("-at", "-id").first()
-    sealed = entry.details.get("digest", "") if entry and isinstance(entry.details, dict) else ""
-    return Check(digest_of(campaign), str(sealed))
+    entries = [entry.details for entry in sealing.order_by("-at", "-id") if isinstance(entry.details, dict)]
+    return next((str(details["digest"]) for details in entries if details.get("digest")), "")
 
 
 def _cells(item: ReviewItem) -> list[Any]:

@@ -9,9 +9,10 @@ from django.db.models import F, Value
 from django.http import HttpRequest
 from django.utils import timezone
 
+from accounts.models import Organization
 from auditlog.actions import Action
 from auditlog.record import record
-from core.db.locks import lock_if_exists
+from core.db.locks import lock, lock_if_exists
 from tokens.models import Token
 from tokens.review.models import ReviewCampaign, ReviewItem
 
@@ -20,9 +21,16 @@ WARNED_BEFORE = timedelta(days=3)
 
 
 def start(campaign_id: uuid.UUID, *, request: HttpRequest | None = None) -> None:
-    """Starts a planned campaign. Does nothing if another worker did, or somebody cancelled it."""
+    """Starts a planned campaign. Does nothing if another worker did, or somebody cancelled it.
+
+    Locks the organization first: no token is created, or replaced by another one, while the items are added.
+    """
     with transaction.atomic():
         planned = ReviewCampaign.objects.unfinished().filter(started_at__isnull=True)
+        found = planned.filter(pk=campaign_id).first()
+        if found is None:
+            return
+        lock(Organization.objects.all(), found.organization_id)
         campaign = lock_if_exists(planned.select_related("planned_by", "organization"), campaign_id)
         if campaign is None:
             return
@@ -44,9 +52,11 @@ def start(campaign_id: uuid.UUID, *, request: HttpRequest | None = None) -> None
 def _add_items(campaign: ReviewCampaign) -> int:
     """One item for each live token, sorted by owner and name, in one statement. Returns how many.
 
-    Without tokens of exchanges: each ends within an hour, and nobody could confirm it before.
+    Without tokens that were not shown, because nobody has them yet: for example those that wait for approval. Without
+    tokens of exchanges: each ends within an hour, and nobody could confirm it before.
     """
-    tokens = Token.objects.filter(organization=campaign.organization_id).live().not_exchanged()
+    shown = Token.objects.filter(organization=campaign.organization_id, revealed_at__isnull=False)
+    tokens = shown.live().not_exchanged()
     copied = {
         "campaign": Value(campaign.pk, ReviewItem._meta.get_field("campaign").target_field),
         "token": F("pk"),

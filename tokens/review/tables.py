@@ -1,5 +1,6 @@
 """The tables of review campaigns: all campaigns, the items of one, and the tokens that a person is asked about."""
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from django.urls import reverse
@@ -96,7 +97,8 @@ class ReviewItemTable(PortalTable):
 
 
 class TokensToConfirmTable(PortalTable):
-    """The tokens that wait for this person's answer. The rows are tokens."""
+    """The tokens that wait for this person's answer. The rows are tokens. ``selected``: the ids of those that are
+    ticked."""
 
     first_line = ("select", "name")
     second_line: ClassVar[dict[str, Text]] = {
@@ -125,8 +127,8 @@ class TokensToConfirmTable(PortalTable):
         orderable = False
         empty_text = gettext_lazy("No token waits for your confirmation.")
 
-    def __init__(self, *args: Any, counter: OperationCounter, **kwargs: Any) -> None:
-        self.counter = counter
+    def __init__(self, *args: Any, counter: OperationCounter, selected: Collection[str] = (), **kwargs: Any) -> None:
+        self.counter, self.selected = counter, set(selected)
         super().__init__(*args, **kwargs)
 
     def row_attributes(self, record: Token) -> dict[str, Any]:
@@ -134,9 +136,10 @@ class TokensToConfirmTable(PortalTable):
 
     def render_select(self, record: Token) -> SafeString:
         return format_html(
-            '<input type="checkbox" form="answers" name="id" value="{}" aria-label="{}">',
+            '<input type="checkbox" form="answers" name="id" value="{}" aria-label="{}"{}>',
             record.pk,
             gettext("Select %(name)s of %(owner)s") % {"name": record.name, "owner": record.owner.email},
+            " checked" if str(record.pk) in self.selected else "",
         )
 
     def render_name(self, record: Token) -> SafeString:

@@ -21,6 +21,7 @@ from auditlog.actions import Action
 from auditlog.record import record
 from core.db.batches import batches_of, run_batches
 from core.db.locks import lock_if_exists
+from core.db.sqlite_turns import job_transaction
 from tokens.review.mails import review_mail
 from tokens.review.models import ReviewCampaign, ReviewItem
 from tokens.review.starting import WARNED_BEFORE
@@ -81,6 +82,8 @@ def _tell_owners(campaign: ReviewCampaign, owner_ids: Sequence[UUID], *, is_warn
     readers = {reader.pk for people in answering.values() for reader in people}
     once = f"{campaign.pk} warning" if is_warning else str(campaign.pk)
     details = {"expires_at": campaign.due_at.isoformat() if campaign.due_at else ""}
-    with transaction.atomic():
+    with job_transaction():
+        if lock_if_exists(ReviewCampaign.objects.open(), campaign.pk) is None:
+            return
         told = store(News(kind=REVIEW_WAITING, person_id=pk, once=once, details=details) for pk in sorted(readers))
         review_mail.put_each((pk, [str(pk), str(campaign.pk), is_warning]) for pk in told)

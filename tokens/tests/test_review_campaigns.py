@@ -1,26 +1,34 @@
-"""Review campaigns: owners confirm or expire their live tokens until a date, and the rest expires then."""
+"""Review campaigns: owners confirm or expire their live tokens by a date, and the rest expires then."""
 
 import hashlib
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
+from accounts.answering import people_answering_for
 from accounts.models import Notification, User
+from accounts.notifications.kinds import EXPIRED_UNCONFIRMED
+from accounts.notifications.texts import page_about
 from accounts.roles import SiteRole
 from accounts.tests.factories import OrganizationFactory, ServiceAccountFactory, UserFactory
 from auditlog.models import Activity
 from core.api.problems import ClosedToTokens
-from core.errors import NotAllowed
+from core.errors import DomainError, NotAllowed
+from core.periodic_jobs import JobFailed
 from opsera_portal.tests.mails import delivered
-from tokens import services
+from tokens import replacement, services
+from tokens.keys.ring import signing_lock
+from tokens.mails import EarlyEndMails, unconfirmed_mail
 from tokens.models import Token
-from tokens.review import answering, closing, planning, record, running
+from tokens.review import answering, closing, planning, record, running, telling
 from tokens.review.models import CampaignState, ReviewCampaign, ReviewItem
 from tokens.tests.factories import ReviewItemFactory, TokenFactory, bearer
 
@@ -35,6 +43,30 @@ def work():
 
 def actions():
     return list(Activity.objects.order_by("id").values_list("action", flat=True))
+
+
+def close_batch(campaign, item):
+    closing.close_batch(campaign.pk, [item.pk], EarlyEndMails(EXPIRED_UNCONFIRMED, unconfirmed_mail))
+
+
+def at_once(*changes):
+    barrier, errors = threading.Barrier(len(changes)), []
+
+    def run(change):
+        try:
+            barrier.wait()
+            change()
+        except (DatabaseError, DomainError) as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=[change]) for change in changes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
 
 
 def answers():
@@ -52,6 +84,7 @@ def test_campaign_from_its_start_to_its_sealed_record(owner, administrator):
     machine = TokenFactory(owner=account, name="=machine", scope="api tokens:rotate")
     TokenFactory(owner=owner, name="ended", revoked_at=timezone.now())
     TokenFactory(name="of another organization")
+    TokenFactory(owner=owner, name="never shown", revealed_at=None)
     start = timezone.now()
 
     campaign = planning.plan(actor=administrator, starts_at=start + DAY, answer_days=7, repeat_months=1)
@@ -157,6 +190,8 @@ def test_only_one_campaign_is_planned_or_open(owner, administrator):
     [
         ({"answer_days": 6}, "answer_days"),
         ({"answer_days": 61}, "answer_days"),
+        ({"answer_days": 29, "repeat_months": 1}, "answer_days"),
+        ({"answer_days": 60, "repeat_months": 2}, "answer_days"),
         ({"repeat_months": 0}, "repeat_months"),
         ({"repeat_months": 25}, "repeat_months"),
         ({"starts_at": datetime(2020, 1, 1, tzinfo=UTC)}, "starts_at"),
@@ -170,12 +205,89 @@ def test_bad_plan_is_refused_by_field(administrator, given, field):
     assert list(refused.value.message_dict) == [field]
 
 
-def test_cancelled_campaign_expires_nothing(owner, administrator):
+def test_months_are_counted_from_the_first_campaign_in_the_time_zone_of_its_planner():
+    berlin = ZoneInfo("Europe/Berlin")
+    first_at = datetime(2027, 1, 31, 0, 30, tzinfo=berlin)
+    campaign = ReviewCampaign(
+        planned_by=User(time_zone="Europe/Berlin"), series_at=first_at, starts_at=first_at, repeat_months=1
+    )
+    found = []
+    for _ in range(3):
+        with time_machine.travel(campaign.starts_at + 7 * DAY, tick=False):
+            campaign.starts_at = planning.next_start(campaign)
+        found.append(campaign.starts_at.astimezone(berlin))
+    assert [f"{at:%m-%d %H:%M}" for at in found] == ["02-28 00:30", "03-31 00:30", "04-30 00:30"]
+    with time_machine.travel(datetime(2027, 6, 1, tzinfo=UTC), tick=False):
+        assert planning.next_start(campaign) == datetime(2027, 6, 30, 0, 30, tzinfo=berlin)
+
+
+def test_token_does_not_escape_by_being_replaced(api, owner, administrator, monkeypatch):
+    scope = "api tokens:rotate"
+    rotates, replaced, kept = (TokenFactory(owner=owner, name=name, scope=scope) for name in ("a", "b", "c"))
+    later = TokenFactory(owner=owner, name="e")
+    earlier = TokenFactory(owner=owner, name="d", replaced_by=later, replaced_at=timezone.now(), live_name_key=None)
+    planning.plan(actor=administrator)
+    answering.confirm(actor=owner, token_ids=ids(kept, earlier))
+    assert api.post("/api/v1/tokens/current/rotate", headers=bearer(rotates)).status_code == 201
+    for token in (replaced, kept):
+        replacement.replace_token(actor=owner, token=token, overlap_hours=24)
+
+    now = timezone.now()
+    ReviewCampaign.objects.update(told_at=now, reminded_at=now, due_at=now)
+    monkeypatch.setattr(closing, "BATCH", 1)
+    work()
+    assert [mail.subject for mail in delivered()] == ["4 of your access tokens have expired: nobody confirmed them"]
+    kept.refresh_from_db()
+    assert set(Token.objects.live().values_list("pk", flat=True)) == {kept.pk, kept.replaced_by_id, earlier.pk}
+    assert answers() == {"a": "lapsed", "b": "lapsed", "c": "confirmed", "d": "confirmed", "e": "lapsed"}
+    assert ReviewItem.objects.get(token_name="c").token_id == kept.pk
+
+
+def test_lost_race_changes_nothing(owner, administrator, monkeypatch):
+    token = TokenFactory(owner=owner)
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "start", Mock(side_effect=IntegrityError))
+        with pytest.raises(IntegrityError):
+            planning.plan(actor=administrator)
+    planning.plan(actor=administrator)
+    monkeypatch.setattr(answering, "end_tokens", lambda *args, **kwargs: [])
+    with pytest.raises(answering.AlreadyAnswered):
+        answering.expire(actor=owner, token_ids=ids(token))
+    assert answers() == {token.name: ""}
+
+
+def test_campaign_that_fails_does_not_stop_the_others(owner, administrator, monkeypatch):
+    broken = ReviewItemFactory(token=TokenFactory()).campaign
+    token = TokenFactory(owner=owner)
+    planning.plan(actor=administrator)
+    answering.confirm(actor=owner, token_ids=ids(token))
+    waits = running.finish_answered
+    monkeypatch.setattr(
+        running, "finish_answered", lambda campaign, stopping: 1 / (campaign != broken) and waits(campaign, stopping)
+    )
+    with pytest.raises(JobFailed):
+        work()
+    assert ReviewCampaign.objects.unfinished().get() == broken
+
+
+def test_cancelled_campaign_expires_nothing(client, owner, administrator):
     token = TokenFactory(owner=owner)
     campaign = planning.plan(actor=administrator, answer_days=7, repeat_months=3)
     work()
-    planning.cancel(actor=administrator, campaign=campaign)
+    campaign = planning.cancel(actor=administrator, campaign=campaign)
+    telling.warn(campaign, threading.Event())
+    telling._tell_owners(campaign, [owner.pk], is_warning=True)
+    assert Notification.objects.get().kind == "review_waiting"
+    client.force_login(owner)
+    assert f'<a href="{MINE}">A review campaign' in client.get("/profile/notifications/").text
+    client.force_login(administrator)
+    page, check = f"{PAGES}{campaign.pk}/?check=1", f"{API}/{campaign.pk}/check"
+    assert "The record is being written" in client.get(page).text
+    assert {"is_pending": True, "sealed": ""}.items() <= client.get(check).json().items()
 
+    work()
+    assert 'id="check"' in client.get(page).text
+    assert {"is_pending": False, "matches": True}.items() <= client.get(check).json().items()
     with time_machine.travel(timezone.now() + 8 * DAY, tick=False):
         work()
         assert Token.objects.live().filter(pk=token.pk).exists()
@@ -217,25 +329,12 @@ def test_confirmation_at_the_moment_of_the_end_is_decided_by_the_database(owner,
     now = timezone.now()
     ReviewCampaign.objects.update(due_at=now, reminded_at=now)
     item, confirmed = ReviewItem.objects.get(), []
-    barrier = threading.Barrier(3)
-
-    def run(change):
-        try:
-            barrier.wait()
-            change()
-        finally:
-            connection.close()
 
     def confirm():
         with suppress(answering.AlreadyAnswered):
             confirmed.extend(answering.confirm(actor=owner, token_ids=[item.token_id]))
 
-    changes = [confirm, *[lambda: closing.close_batch(campaign.pk, [item.pk])] * 2]
-    threads = [threading.Thread(target=run, args=[change]) for change in changes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(confirm, *[lambda: close_batch(campaign, item)] * 2)
 
     item.refresh_from_db()
     assert item.answer == ("confirmed" if confirmed else "lapsed")
@@ -244,14 +343,38 @@ def test_confirmation_at_the_moment_of_the_end_is_decided_by_the_database(owner,
     assert closed.count() == 1
 
 
-def test_administrator_answers_for_orphaned_service_accounts(administrator, owner):
-    account = ServiceAccountFactory(organization=owner.organization, responsible=[owner])
-    item = ReviewItemFactory(token=TokenFactory(owner=account))
+@pytest.mark.django_db(transaction=True)
+def test_replacement_at_the_start_or_the_end_does_not_escape(owner, administrator):
+    token = TokenFactory(owner=owner)
+
+    def replace():
+        with suppress(services.AlreadyEnded), signing_lock(), transaction.atomic():
+            new = replacement.replace_token(actor=owner, token=token, overlap_hours=0)
+            services.reveal_token(actor=owner, token=new)
+
+    at_once(replace, lambda: planning.plan(actor=administrator))
+    item = ReviewItem.objects.get()
+    token = Token.objects.live().get()
+    assert item.token_id == token.pk
+    now = timezone.now()
+    ReviewCampaign.objects.update(due_at=now, reminded_at=now)
+    at_once(replace, lambda: close_batch(item.campaign, item))
+    assert not Token.objects.live().exists()
+    item.refresh_from_db()
+    assert item.answer == "lapsed"
+
+
+def test_administrator_answers_if_nobody_responsible_can(administrator, owner, django_assert_num_queries):
+    account = ServiceAccountFactory(organization=owner.organization, responsible=[owner], is_active=False)
+    item = ReviewItemFactory(token=TokenFactory(owner=account, is_limited=True))
 
     assert not ReviewItem.objects.asked_of(administrator).exists()
     assert ReviewItem.objects.asked_of(owner).get() == item
-    User.objects.filter(pk=account.pk).update(orphaned_at=timezone.now())
-    assert ReviewItem.objects.asked_of(administrator).get() == item
+    User.objects.filter(pk=owner.pk).update(joined_at=None)
+    assert people_answering_for([account]) == {account.pk: [administrator]}
+    listed = ReviewItem.objects.asked_of(administrator).for_item_table().get()
+    with django_assert_num_queries(0):
+        assert (listed, listed.token.pipeline_ids) == (item, [])
 
 
 def test_pages_ask_and_show_the_answers(client, owner, administrator):
@@ -269,7 +392,11 @@ def test_pages_ask_and_show_the_answers(client, owner, administrator):
     assert 'id="to-confirm"' in client.get("/profile/tokens/").text
     assert "operations" in client.get(MINE).text
     assert "Select tokens first" in client.post(f"{MINE}confirm/", follow=True).text
+    assert page_about(Notification(kind="review_waiting")) == ("tokens:tokens_to_confirm",)
+    refused = client.post(f"{MINE}confirm/", {"id": [str(kept.pk)], "note": "a" * 201})
+    assert (refused.status_code, refused.text.count(" checked")) == (400, 1)
     client.post(f"{MINE}confirm/", {"id": [str(kept.pk)], "note": "needed"})
+    assert "Somebody has answered" in client.post(f"{MINE}expire/", {"id": str(kept.pk)}, follow=True).text
     asked = client.post(f"{MINE}expire/", {"only": str(other.pk), "note": "old"})
     assert "Expire 1 token?" in asked.text
     assert Token.objects.live().filter(pk=other.pk).exists()
@@ -283,7 +410,7 @@ def test_pages_ask_and_show_the_answers(client, owner, administrator):
     work()
     client.force_login(administrator)
     page = client.get(f"{PAGES}{campaign.pk}/?state=confirmed&check=1").text
-    assert "has the digest that the activity log says" in page
+    assert "matches the digest in the activity log" in page
     assert (f'data-token="{kept.pk}"' in page, f'data-token="{other.pk}"' in page) == (True, False)
     file = b"".join(client.get(f"{PAGES}{campaign.pk}/record/"))
     campaign.refresh_from_db()

@@ -127,7 +127,7 @@ def test_page_creates_and_reveals_token_of_service_account(client, owner, member
     assert "your pipelines" not in shown.text
     page = client.get(f"/profile/tokens/{token.pk}/").text
     assert "Shown to the person who created it" in page
-    assert "within the role and the access rules of the owner" in page
+    assert "within the owner&#x27;s role and access rules" in page
     assert "already been shown" in client.get(answer.url).text
     assert "nightly" in client.get(path).text
     assert client.post(f"{path}name/", {"name": "Nightly"}).text.count("has this name already") == 1

@@ -100,7 +100,7 @@ class ReviewDetailView(ReviewPageMixin, SingleTableMixin, FilteredListMixin):
             repeats=repeats(campaign),
             counts=self._items().counts(),
             may_cancel=self.may_plan and campaign.is_unfinished,
-            check=record.check(campaign) if campaign.digest and self.request.GET.get("check") == "1" else None,
+            check=record.check(campaign) if campaign.sealed_at and self.request.GET.get("check") == "1" else None,
             **kwargs,
         )
 

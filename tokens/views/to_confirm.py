@@ -48,7 +48,7 @@ class ToConfirmView(ToConfirmPageMixin, SingleTableMixin, TemplateView):
         return tokens_waiting_for(self.person)
 
     def get_table_kwargs(self) -> dict[str, Any]:
-        return {"counter": OperationCounter()}
+        return {"counter": OperationCounter(), "selected": self.request.POST.getlist("id")}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         campaign = ReviewCampaign.objects.open().filter(organization=self.person.organization_id).first()
@@ -109,6 +109,9 @@ class ExpireUnneededView(AnswerView):
 
     def _ask(self, ids: set[uuid.UUID], note: str) -> HttpResponse:
         tokens = list(tokens_waiting_for(self.person).filter(pk__in=ids))
+        if not tokens:
+            messages.error(self.request, answering.AlreadyAnswered.message)
+            return redirect("tokens:tokens_to_confirm")
         question = ngettext("Expire %(count)s token?", "Expire %(count)s tokens?", len(tokens))
         context: dict[str, Any] = {
             "question": question % {"count": grouped(len(tokens))},
