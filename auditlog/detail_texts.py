@@ -148,8 +148,8 @@ def _detail(name: str, value: Any, words: Words) -> Detail:
 def _words_for(name: str, action: str) -> Words:
     """The labels of the values that the detail can have; empty if they are shown as they are."""
     if name in _ROLES or (name in CHANGE and action in _CHANGES_OF_ROLE):
-        return dict(get_user_model()._meta.get_field("site_role").flatchoices)  # type: ignore[union-attr]
-    return {code: gettext(label) for code, label in settings.LANGUAGES} if name == "language" else {}
+        return dict(get_user_model()._meta.get_field("site_role").flatchoices)
+    return dict(settings.LANGUAGES) if name == "language" else {}
 
 
 def _text(value: Any, words: Words) -> str:
