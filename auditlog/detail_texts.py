@@ -2,11 +2,21 @@
 
 from typing import Any, NamedTuple
 
+from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
+from auditlog.actions import Action
 from core.text import Text
 
 CHANGE = ("from", "to")
+
+# For each value that a detail can have, its label.
+Words = dict[str, Any]
+
+# Details whose values are site roles, and actions that record an old and a new role without a name.
+_ROLES = frozenset({"site_role", "two_factor_roles", "sign_in_network_roles"})
+_CHANGES_OF_ROLE = frozenset({Action.USER_ROLE_CHANGED, Action.SERVICE_ACCOUNT_CHANGED})
 
 # What services record. Without a label here, a name is shown as it is.
 _LABELS: dict[str, Text] = {
@@ -115,31 +125,43 @@ class Detail(NamedTuple):
     lines: list[str]
 
 
-def in_words(details: Any) -> list[Detail]:
+def in_words(details: Any, action: str = "") -> list[Detail]:
     """All details that are not empty, in their order. They are an object, unless someone changed the stored entry."""
     if not isinstance(details, dict):
-        return [] if _is_empty(details) else [_detail("details", details)]
-    return [_detail(name, value) for name, value in details.items() if not _is_empty(value)]
+        return [] if _is_empty(details) else [_detail("details", details, {})]
+    return [_detail(name, value, _words_for(name, action)) for name, value in details.items() if not _is_empty(value)]
 
 
-def _detail(name: str, value: Any) -> Detail:
+def _detail(name: str, value: Any, words: Words) -> Detail:
     if isinstance(value, dict):
         # A change shows both values, the old one first, even if one of them is empty.
         parts = [(side, value[side]) for side in CHANGE] if value.keys() == set(CHANGE) else _filled(value)
-        lines = [f"{_label(key)}: {gettext('nothing') if _is_empty(part) else _text(part)}" for key, part in parts]
+        lines = [
+            f"{_label(key)}: {gettext('nothing') if _is_empty(part) else _text(part, words)}" for key, part in parts
+        ]
         return Detail(_label(name), "", lines)
     if isinstance(value, list) and any(isinstance(part, dict | list) for part in value):
-        return Detail(_label(name), "", [_text(part) for part in value if not _is_empty(part)])
-    return Detail(_label(name), _text(value), [])
+        return Detail(_label(name), "", [_text(part, words) for part in value if not _is_empty(part)])
+    return Detail(_label(name), _text(value, words), [])
 
 
-def _text(value: Any) -> str:
+def _words_for(name: str, action: str) -> Words:
+    """The labels of the values that the detail can have; empty if they are shown as they are."""
+    if name in _ROLES or (name in CHANGE and action in _CHANGES_OF_ROLE):
+        return dict(get_user_model()._meta.get_field("site_role").flatchoices)
+    return dict(settings.LANGUAGES) if name == "language" else {}
+
+
+def _text(value: Any, words: Words) -> str:
     if isinstance(value, bool):
         return gettext("Yes") if value else gettext("No")
     if isinstance(value, list):
-        return ", ".join(_text(part) for part in value if not _is_empty(part))
+        return ", ".join(_text(part, words) for part in value if not _is_empty(part))
     if isinstance(value, dict):
-        return ", ".join(f"{_label(key)}: {_text(part)}" for key, part in _filled(value))
+        return ", ".join(f"{_label(key)}: {_text(part, words)}" for key, part in _filled(value))
+    if words and isinstance(value, str):
+        # Several roles are stored in one string, with spaces between them.
+        return ", ".join(str(words.get(word, word)) for word in value.split())
     return str(value)
 
 

@@ -1,11 +1,13 @@
 """Pages and endpoints that belong to no single app."""
 
+import uuid
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.db import DatabaseError, InterfaceError, connection
+from django.db.models import Subquery
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.generic import TemplateView, View
@@ -24,7 +26,7 @@ from tokens.approval.models import ApprovalRequest
 from tokens.ended_in_use import ended_in_use, with_last_uses
 from tokens.expiry import notices
 from tokens.models import Token
-from tokens.review.models import ReviewItem
+from tokens.review.models import ReviewCampaign, ReviewItem
 
 SHOWN = 5
 # RFC 9116 requires an expiry date, so that nobody trusts an abandoned file. This one is current while it is served.
@@ -42,8 +44,9 @@ class OverviewView(MemberPageMixin, TemplateView):
         user = self.person
         own_tokens = Token.objects.owned_by(user)
         tokens = own_tokens.counts()
-        ending = notices.to_warn_of(own_tokens) if tokens.expiring_soon else ()
-        to_confirm, awaited, orphaned = alarms(user)
+        has_warnings = tokens.expiring_soon or tokens.replaced_in_use
+        warnings = notices.warnings_about(own_tokens) if has_warnings else {"ending": ()}
+        alarm = alarms(user)
         progress = usage.progress_of_counting()
         uses = usage.of(user, progress)
         days = usage.days(uses)
@@ -58,10 +61,10 @@ class OverviewView(MemberPageMixin, TemplateView):
         return super().get_context_data(
             live_token_count=tokens.live,
             expiring_soon_count=tokens.expiring_soon,
-            ending=ending,
-            ask_first=notices.asking_first(ending),
-            awaited=awaited,
-            to_confirm=to_confirm,
+            **warnings,
+            awaited=alarm.awaited,
+            to_confirm=alarm.to_confirm,
+            review=alarm,
             days=days,
             uses_are_complete=uses.is_complete,
             used=sum(day.total for day in days),
@@ -69,7 +72,7 @@ class OverviewView(MemberPageMixin, TemplateView):
             ended_in_use=own,
             sees_others=user.may(Ability.READ_TOKENS),
             ended_in_use_of_others=others,
-            orphaned=orphaned,
+            orphaned=alarm.orphaned,
             recent_runs=runs.order_by("-requested_at")[:SHOWN],
             can_run_pipelines=user.may(Ability.USE_PIPELINES),
             is_empty=not tokens.total,
@@ -77,18 +80,36 @@ class OverviewView(MemberPageMixin, TemplateView):
         )
 
 
-def alarms(user: User) -> tuple[int, int, int]:
-    """How many tokens this person is asked to confirm, how many wait for their approval, and how many service accounts
-    have no active responsible person. 0 where they can't do anything about it. One query."""
+class Alarms(NamedTuple):
+    """How many tokens a person is asked to confirm, how many wait for their approval, and how many service accounts
+    have no active responsible person; then the open review campaign, and how many of its tokens wait, of how many. 0 or
+    ``None`` where they can't do anything about it."""
+
+    to_confirm: int
+    awaited: int
+    orphaned: int
+    campaign: uuid.UUID | None
+    waiting: int
+    reviewed: int
+
+
+def alarms(user: User) -> Alarms:
+    """One query."""
     awaited, orphaned = ApprovalRequest.objects.none(), User.objects.none()
+    campaigns = ReviewCampaign.objects.none()
     if user.may(Ability.APPROVE_TOKENS):
         awaited = ApprovalRequest.objects.decidable_by(user).waiting()
     if user.may(Ability.MANAGE_ORGANIZATION):
         orphaned = User.objects.orphaned().in_organization(user)
+        campaigns = ReviewCampaign.objects.manageable_by(user).open().order_by()
     asked = ReviewItem.objects.asked_of(user).waiting()
+    reviewed = ReviewItem.objects.filter(campaign__in=campaigns.values("pk"))
+    numbers = map(number_of, (asked, awaited, orphaned))
     own = Organization.objects.filter(pk=user.own_organization.pk)
-    found: tuple[int, int, int] = own.values_list(number_of(asked), number_of(awaited), number_of(orphaned)).get()
-    return found
+    found = own.values_list(
+        *numbers, Subquery(campaigns.values("pk")[:1]), number_of(reviewed.waiting()), number_of(reviewed)
+    )
+    return Alarms(*found.get())
 
 
 class WhoMayDoWhatView(MemberPageMixin, TemplateView):

@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from accounts.pipelines_for_tokens import pipelines_for_tokens
 from core import ids
-from core.api.scopes import BY_ID, Scope, as_string
+from core.api.scopes import API, BY_ID, SCIM, Scope, as_string
 from core.networks import MAX_LENGTH, MOST_NETWORKS, clean_networks, words_of
 from tokens.forms import CUSTOM, ONLY_THESE
 from tokens.lifetimes import Lifetime, as_typed, chosen_end, longest_lifetime, parse_start, preset_of
@@ -38,6 +38,7 @@ from tokens.uses import clean_max_uses
 FIELDS = ("name", "scopes", "pipelines", "networks", "max_uses", "not_before", "lifetime", "expires_at")
 LIFETIMES = (*Lifetime.values, CUSTOM)
 
+_WIDE = frozenset({API.id, SCIM.id})
 _NUMBER = re.compile(r"[0-9]{1,20}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -48,6 +49,11 @@ class FilledForm:
 
     initial: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the link asks for a scope that allows more than pipelines and reading."""
+        return not _WIDE.isdisjoint(self.initial.get("scopes", ()))
 
 
 def filled_by(query: QueryDict, *, owner: User) -> FilledForm | None:

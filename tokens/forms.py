@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from datetime import timedelta
 from typing import Any, cast
 
 from django import forms
@@ -15,6 +16,7 @@ from core.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
 from core.networks import MOST_NETWORKS, clean_networks, words_of
 from core.pages.forms import refusals_in
 from core.pages.seen import SeenForm
+from core.pages.templatetags.portal import exact
 from core.text import Text, counted, grouped
 from tokens import seen
 from tokens.approval.models import DECISION_REASON_MAX_LENGTH
@@ -22,7 +24,15 @@ from tokens.approval.rules import rules_in_words
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.descriptions import clean_description
 from tokens.leaks.finding import MAX_PASTED_LENGTH
-from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, chosen_start, end_of, longest_lifetime
+from tokens.lifetimes import (
+    DEFAULT_LIFETIME,
+    Lifetime,
+    chosen_end,
+    chosen_start,
+    end_of,
+    longest_lifetime,
+    now_in_seconds,
+)
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, clean_name
 from tokens.pipeline_choice import chosen_by
@@ -292,16 +302,30 @@ class ReplaceTokenForm(forms.Form):
         error_messages={"invalid_choice": gettext_lazy("Choose one of the times that your organization allows.")},
     )
 
-    def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
+    """Offers the times after which the old token would not have expired anyway."""
+
+    def __init__(self, *args: Any, token: Token, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        policy = owner.own_organization
+        policy, now = token.owner.own_organization, now_in_seconds()
         most = policy.max_replacement_overlap_hours
-        offered: list[tuple[int, Text]] = [choice for choice in OVERLAPS if choice[0] <= most]
-        if most not in dict(offered):
-            offered.append((most, counted(most, "hour", "hours")))
+        allowed: list[tuple[int, Text]] = [choice for choice in OVERLAPS if choice[0] <= most]
+        if most not in dict(allowed):
+            allowed.append((most, counted(most, "hour", "hours")))
         field = cast("forms.ChoiceField", self.fields["overlap_hours"])
-        field.choices = offered
+        # A time that was offered a moment ago stays valid, although the token may expire before it now.
+        field.choices = allowed
+        ends = {hours: now + timedelta(hours=hours) for hours, _ in allowed}
+        offered = [
+            (hours, f"{label} ({exact(ends[hours])})" if hours else label)
+            for hours, label in allowed
+            if not hours or ends[hours] < token.expires_at
+        ]
         field.initial = max(hours for hours, _ in offered if hours <= overlap_by_default(policy))
+        if most and ends[most] >= token.expires_at:
+            until_end = gettext("Until it expires anyway (%(time)s)") % {"time": exact(token.expires_at)}
+            offered.append((most, until_end))
+            field.initial = most
+        field.widget.choices = offered
         if most == 0:
             field.help_text = gettext("Your organization's policy allows no overlap.")
 

@@ -57,6 +57,11 @@ def expiring_soon(at: datetime) -> Q:
     return Q(expires_at__lte=at + EXPIRES_SOON, replaced_at__isnull=True) & in_last_quarter
 
 
+def used_since_replacement() -> Q:
+    """Replaced tokens that were used since. Add a condition for the active ones."""
+    return Q(replaced_at__isnull=False, last_used_at__gte=F("replaced_at"))
+
+
 def not_ended(at: datetime) -> Q:
     """Not past their end, not expired early, and shown, still able to be, or waiting for approval."""
     return Q(expires_at__gt=at, revoked_at__isnull=True) & (
@@ -79,6 +84,7 @@ class TokenCounts(NamedTuple):
     total: int
     live: int
     expiring_soon: int
+    replaced_in_use: int
 
 
 class TokenSummary(NamedTuple):
@@ -169,12 +175,14 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self.filter(self._is_active())
 
     def counts(self) -> TokenCounts:
-        """How many tokens there are, how many are live, and how many active ones expire soon; in one query."""
+        """How many tokens there are, how many are live, and how many active ones expire soon, or were replaced and are
+        still used; in one query."""
         now = timezone.now()
         found = self.aggregate(
             total=Count("pk"),
             live=Count("pk", filter=not_ended(now)),
             expiring_soon=Count("pk", filter=self._is_active() & expiring_soon(now)),
+            replaced_in_use=Count("pk", filter=self._is_active() & used_since_replacement()),
         )
         return TokenCounts(**found)
 
@@ -267,6 +275,10 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     def expiring_soon(self) -> Self:
         """Active tokens in their last 7 days or the last quarter of their lifetime (`Token.expires_soon`)."""
         return self.active().filter(expiring_soon(timezone.now()))
+
+    def to_warn_of(self) -> Self:
+        """Active tokens that expire soon, and replaced ones that are still used."""
+        return self.active().filter(expiring_soon(timezone.now()) | used_since_replacement())
 
     def unused_since(self, moment: datetime) -> Self:
         """Tokens that could be used before that moment, and were not used since then."""

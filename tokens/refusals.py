@@ -2,16 +2,18 @@
 and the token as they are now."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from django.utils.translation import gettext
 
 from accounts.models import User
+from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
 from auditlog.models import TokenUse
 from core.api import scopes
-from core.api.operations import Operation, operation_at
+from core.api.operations import Operation, object_at, operation_at
 from core.api.scopes import Scope
 from tokens.models import Token
-from tokens.scope_cards import least_scope
+from tokens.scope_cards import least_scope, without_included
 
 _ABOUT_RIGHTS = (TokenUse.Reason.INSUFFICIENT_SCOPE, TokenUse.Reason.FORBIDDEN)
 
@@ -46,10 +48,24 @@ class Refusal:
 
     @property
     def scopes_with_least(self) -> list[Scope]:
-        """Those of the token and the one to add."""
+        """Those of the token and the one to add, without those that another one includes."""
         added = self.least_scope
-        granted = scopes.parse(self.entry.scope)
-        return [scope for scope in scopes.SCOPES if scope in granted or scope == added] if added else []
+        return without_included({*scopes.parse(self.entry.scope), added}) if added else []
+
+    @cached_property
+    def pipeline(self) -> NamedPipeline | None:
+        """The pipeline that the request was for, if its owner can use it and the token's limit doesn't include it.
+        ``None`` if the reader can't see it, or if the path doesn't name it."""
+        if self.entry.reason != TokenUse.Reason.FORBIDDEN or self.token is None or self.owner is None:
+            return None
+        if self.operation is None or self.operation.is_closed_to_limited or not self._role_allows:
+            return None
+        named = object_at("pipelines/<id:pk>", self.entry.target)
+        if named is None or named in (self.token.pipeline_ids or [named]):
+            return None
+        people = {self.owner, self.reader}
+        seen = [pipelines_for_tokens().seen_by(person, [named]) for person in people]
+        return seen[0][0] if all(seen) else None
 
     @property
     def explanation(self) -> str:
@@ -96,7 +112,10 @@ class Refusal:
             )
         if self.operation is not None and self.operation.is_closed_to_limited:
             return gettext("The token reaches only chosen pipelines, so it can't create one.")
-        return ""
+        if self.pipeline is None:
+            return ""
+        text = gettext("The token is limited to other pipelines; this request was for “%(name)s”.")
+        return text % {"name": self.pipeline.name}
 
 
 def refusal_of(entry: TokenUse, *, reader: User) -> Refusal | None:

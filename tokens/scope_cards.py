@@ -63,6 +63,17 @@ def usable_by(user: User, scope: Scope) -> list[Operation]:
     return [operation for operation in opened_by(scope) if operation.is_open_to_token_of(user)]
 
 
+def without_included(chosen: Iterable[Scope]) -> list[Scope]:
+    """In the order of all scopes, without those whose operations another chosen one allows too."""
+    given = set(chosen)
+    return [scope for scope in scopes.SCOPES if scope in given and not _is_included(scope, given - {scope})]
+
+
+def _is_included(scope: Scope, others: set[Scope]) -> bool:
+    opened = opened_by(scope)
+    return any(all(other in operation.scopes for operation in opened) for other in others)
+
+
 def least_scope(operation: Operation, user: User) -> Scope | None:
     """The scope for the fewest operations that lets a token of this person do this one. ``None`` if their role or their
     organization's policy doesn't allow it."""

@@ -48,7 +48,7 @@ BEING_REPLACED = Badge("◑", pgettext_lazy("state of a token", "Being replaced"
 EXPIRES_SOON = Badge("◐", pgettext_lazy("state of a token", "Expires soon"), "warning")
 
 
-def _short_badge(token: Token, state: TokenState) -> Badge:
+def short_badge(token: Token, state: TokenState) -> Badge:
     """The same, where the end is beside the badge."""
     if _is_being_replaced(token, state):
         return BEING_REPLACED
@@ -87,10 +87,10 @@ def scope_labels(token: Token) -> SafeString:
     """Its scopes and its limits. For a list `with_pipelines(seen_by=...)`."""
     labels = [*(scope.label for scope in token.scopes), *filter(None, [token.only_networks, token.uses_left_in_words])]
     tags = format_html_join(" ", '<span class="tag">{}</span>', ((label,) for label in labels))
-    return format_html("{} {}", tags, _limit_of(token)) if token.is_limited else tags
+    return format_html("{} {}", tags, limit_of(token)) if token.is_limited else tags
 
 
-def _limit_of(token: Token) -> SafeString:
+def limit_of(token: Token) -> SafeString:
     """The name of the one pipeline, or the number of them with their names like exact times: as a tooltip, for the
     focused row, on touch screens and in print."""
     if not token.pipeline_ids:
@@ -170,7 +170,7 @@ class TokenTable(PortalTable):
         return tokens.by_end(is_descending=is_descending), True
 
     def render_state(self, record: Token, column: BadgeColumn) -> SafeString:
-        state = column.render(_short_badge(record, self._state_of(record)))
+        state = column.render(short_badge(record, self._state_of(record)))
         until = record.can_be_revealed_until
         when = _left_to_show(until) if until else _end_of(record)
         # Beside the badge it needs no label. In a card it follows the last use.

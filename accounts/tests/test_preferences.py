@@ -54,7 +54,7 @@ def test_channel_of_each_kind_is_chosen_on_the_page_and_by_api(api, client, owne
     page = "/profile/preferences/notifications/"
     chosen = {kind.id: kind.default.value for kind in KINDS} | {"first_use": "off", "leaked": "portal_and_digest"}
 
-    assert client.post(page, chosen).url == "/profile/preferences/?notifications="
+    assert client.post(page, chosen).url == "/profile/preferences/?notifications=#notifications"
     assert api.get(PREFERENCES).json()["notifications"] == chosen
     answer = api.patch(PREFERENCES, {"notifications": {"end_near": "digest", "leaked": "portal"}})
 

@@ -91,5 +91,5 @@ class NotificationPreferencesView(MemberPageMixin, PreferencesView):
             context = self.get_context_data(form=unsaved, notification_form=form)
             return self.render_to_response(context, status=400)
         services.set_preferences(actor=self.person, request=request, notifications=form.cleaned_data)
-        messages.success(request, gettext("Your notifications were saved."))
-        return redirect(f"{reverse('accounts:preferences')}?notifications=")
+        messages.success(request, gettext("Your choices for notifications were saved."))
+        return redirect(f"{reverse('accounts:preferences')}?notifications=#notifications")

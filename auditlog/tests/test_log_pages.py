@@ -25,7 +25,9 @@ from core.api.scopes import BY_ID
 from core.db import keyset
 from core.pages.views import KeysetTableMixin
 from opsera_portal.tests.worlds import check_row
-from pipelines.tests.factories import PipelineFactory
+from pipelines.tests.factories import PipelineFactory, limit_to
+from tokens.models import Token
+from tokens.scope_cards import without_included
 from tokens.tests.factories import TokenFactory, bearer
 from tokens.views import logs
 
@@ -537,9 +539,10 @@ def refused_for_its_scope(api, person, method, path, **token):
     return request_id
 
 
-def in_order(*scopes):
-    """Without the one that is of no use to a User, which the form leaves out."""
-    return [scope for scope in BY_ID if scope in scopes and scope != "security-logs"]
+def in_form(*scopes):
+    """Without the one that is of no use to a User, and without those that another one includes."""
+    kept = without_included(BY_ID[scope] for scope in scopes)
+    return [scope.id for scope in kept if scope.id != "security-logs"]
 
 
 @pytest.mark.parametrize(
@@ -569,7 +572,10 @@ def test_page_of_a_use_without_the_scope_names_the_scopes_that_are_needed(
     which = "one of these scopes" if "," in needed else "this scope"
     assert f"The operation needs {which}: {needed}." in page.text
     form = client.get(page.context["form_url"]).context["form"]
-    assert (form["scopes"].value(), form["name"].value()) == (in_order(scope, least), "nightly 2")
+    assert (form["scopes"].value(), form["name"].value()) == (
+        in_form(scope, least),
+        "nightly 2",
+    )
     assert f"Create a token with {BY_ID[least].label}" in page.text
 
 
@@ -653,6 +659,27 @@ def test_page_of_a_refused_use_says_the_one_cause_that_is_known(client, member, 
     assert says in page.context["explanation"]
     assert ("limited to other pipelines" in page.context["explanation"]) == (says == "limited to other pipelines")
     assert "create a new one" not in page.text
+
+
+def test_page_of_a_use_beyond_the_limit_names_the_pipeline_to_those_who_can_see_it(client, member, stranger):
+    beyond = PipelineFactory(owner=member, name="Nightly build")
+    hidden = PipelineFactory(owner=stranger, name="Secret")
+    token = limit_to(TokenFactory(owner=member), PipelineFactory(owner=member))
+    client.force_login(member)
+    pages = []
+    for pipeline, limit in ((beyond, True), (hidden, True), (beyond, False)):
+        Token.objects.filter(pk=token.pk).update(is_limited=limit)
+        request_id = uuid.uuid4()
+        refused = {"token_id": token.pk, "outcome": "refused", "reason": "forbidden", "status": 403, "scope": "api"}
+        add_uses(member, refused | {"request_id": request_id, "target": f"/api/v1/pipelines/{pipeline.pk}"})
+        pages.append(client.get(f"{MY_USES}{request_id}/"))
+
+    assert pages[0].context["explanation"].endswith("this request was for “Nightly build”.")
+    assert "Create a token for Nightly build" in pages[0].text
+    form = client.get(pages[0].context["form_url"]).context["form"]
+    assert form["pipelines"].value() == [str(beyond.pk)]
+    assert "Nightly build" not in pages[2].text
+    assert all("Secret" not in page.text and "Create a token for" not in page.text for page in pages[1:])
 
 
 @pytest.mark.parametrize(
@@ -761,7 +788,7 @@ def test_page_of_an_action_shows_its_details_in_words(reader, auditor):
         ("Changes", "", ["To: b, From: <a>", "c, 1"]),
         ("Is new", "No", []),
         ("Limits", "", ["Scopes: api, pipeline", "Max days: 3"]),
-        ("Site role", "user", []),
+        ("Site role", "User", []),
         ("Taken back", "0, 12", []),
     ]
     said = page.content.decode()
@@ -771,15 +798,24 @@ def test_page_of_an_action_shows_its_details_in_words(reader, auditor):
 
 @pytest.mark.once
 def test_page_of_a_change_shows_both_values_even_if_one_is_empty(reader, auditor):
-    given = {"days": {"to": 30, "from": None}, "roles": {"from": ["user", "guest"], "to": []}}
+    given = {"days": {"to": 30, "from": None}, "two_factor_roles": {"from": ["user", "guest"], "to": []}}
 
     entry = record(actor=auditor, action=Action.POLICY_CHANGED, target=auditor, **given)
 
     page = reader.get(f"{MY_ACTIVITY}{entry.public_id}/")
     assert page.context["details"] == [
         ("Days", "", ["From: nothing", "To: 30"]),
-        ("Roles", "", ["From: user, guest", "To: nothing"]),
+        ("Two factor roles", "", ["From: User, Guest", "To: nothing"]),
     ]
+
+    moved = {"from": "auditor", "to": "guest"}
+    for kind, shown in (
+        (Action.USER_ROLE_CHANGED, ["Auditor", "Guest"]),
+        (Action.EMAIL_CHANGED, ["auditor", "guest"]),
+    ):
+        entry = record(actor=auditor, action=kind, target=auditor, **moved)
+        details = reader.get(f"{MY_ACTIVITY}{entry.public_id}/").context["details"]
+        assert [detail.text for detail in details] == shown
 
 
 def test_request_id_links_to_all_entries_of_the_request(reader, auditor):

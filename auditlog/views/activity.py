@@ -52,7 +52,7 @@ class ActivityDetailView(ActivityMixin, LogDetailView):
         entry: Activity = self.object
         use = self.readable(TokenUse).filter(request_id=entry.request_id).first()
         return super().get_context_data(
-            details=detail_texts.in_words(entry.details),
+            details=detail_texts.in_words(entry.details, entry.action),
             use=use,
             use_url=reverse(f"{self.prefix}token_use_detail", args=[use.request_id]) if use else None,
             target_url=self.target_url(),

@@ -126,6 +126,16 @@ def operation_at(method: str, target: str) -> Operation | None:
     return operation_of(view, actions, "GET" if method == "HEAD" else method)
 
 
+def object_at(route: str, target: str) -> UUID | None:
+    """The id in the path of a logged request, if the address begins with ``route``, such as `pipelines/<id:pk>`."""
+    try:
+        match = resolve(unquote(target))
+    except Resolver404:
+        return None
+    found = match.kwargs.get("pk") if f"/{route}" in f"/{match.route}" else None
+    return found if isinstance(found, UUID) else None
+
+
 @dataclass(frozen=True)
 class Route:
     method: str

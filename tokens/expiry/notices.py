@@ -9,7 +9,8 @@ import threading
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from django.core.mail import EmailMessage
 from django.db import transaction
@@ -76,9 +77,17 @@ def due(notice: int, *, at: datetime) -> TokenQuerySet:
     )
 
 
-def to_warn_of(own: TokenQuerySet) -> TokenQuerySet:
-    """Those of a person's tokens that pages warn about: active ones that expire soon, with a mail or without."""
-    return own.expiring_soon().order_by("expires_at", "id").select_related("organization", "owner")
+def warnings_about(own: TokenQuerySet) -> dict[str, Any]:
+    """Those of a person's tokens that pages warn about, for tokens/includes/alerts.html: active ones that expire soon,
+    with a mail or without, and replaced ones that are still used. One query."""
+    found = list(own.to_warn_of().order_by("expires_at", "id").select_related("organization", "owner"))
+    ending = [token for token in found if token.replaced_at is None]
+    in_use = [token for token in found if token.replaced_at is not None and token.last_used_at is not None]
+    return {
+        "ending": ending,
+        "ask_first": asking_first(ending),
+        "replaced_in_use": sorted(in_use, key=attrgetter("last_used_at"), reverse=True),
+    }
 
 
 def asking_first(tokens: Iterable[Token]) -> set[uuid.UUID]:

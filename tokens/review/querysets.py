@@ -112,10 +112,12 @@ class ReviewItemQuerySet(QuerySet["ReviewItem"]):
         )
         return CampaignCounts(**found)
 
-    def for_item_table(self) -> Self:
-        """With token, owner, organization and chosen pipelines, by queries of their own."""
+    def for_item_table(self, *, seen_by: User | None = None) -> Self:
+        """With token, owner, organization and chosen pipelines, by queries of their own. ``seen_by``: also with the
+        names of the pipelines that this person can see."""
         tokens: Any = self.model._meta.get_field("token").related_model
-        return self.prefetch_related("campaign", "answered_by", Prefetch("token", tokens.objects.for_token_table()))
+        rows = tokens.objects.for_token_table().with_pipelines(seen_by=seen_by)
+        return self.prefetch_related("campaign", "answered_by", Prefetch("token", rows))
 
     def _token_is_live(self) -> Exists:
         tokens: Any = self.model._meta.get_field("token").related_model

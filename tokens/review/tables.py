@@ -12,12 +12,13 @@ from django_tables2 import Column
 from core.api import scopes
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PersonColumn, PortalTable
-from core.pages.templatetags.portal import actor, exact, moment
+from core.pages.templatetags.portal import actor, badge, exact, moment
 from core.text import Text
 from tokens.allowed_operations import OperationCounter
 from tokens.models import Token
 from tokens.review.models import ReviewCampaign, ReviewItem
-from tokens.tables import CANNOT_DO, name_link, scope_labels
+from tokens.states import TokenState
+from tokens.tables import CANNOT_DO, limit_of, name_link, scope_labels, short_badge
 
 
 class ReviewCampaignTable(PortalTable):
@@ -86,7 +87,8 @@ class ReviewItemTable(PortalTable):
 
     def render_scope(self, record: ReviewItem) -> SafeString:
         labels = ((scope.label,) for scope in scopes.SCOPES if scope in scopes.parse(record.scope))
-        return format_html_join(" ", '<span class="tag">{}</span>', labels)
+        tags = format_html_join(" ", '<span class="tag">{}</span>', labels)
+        return format_html("{} {}", tags, limit_of(record.token)) if record.token.is_limited else tags
 
     def render_state(self, record: ReviewItem, column: BadgeColumn) -> SafeString:
         state = column.render(record.badge)
@@ -143,7 +145,13 @@ class TokensToConfirmTable(PortalTable):
         )
 
     def render_name(self, record: Token) -> SafeString:
-        return name_link(record)
+        """With its state if it isn't just active, so that a token and the one that replaces it differ."""
+        shown = short_badge(record, record.state)
+        return (
+            name_link(record)
+            if shown == TokenState.ACTIVE.badge
+            else format_html("{} {}", name_link(record), badge(shown))
+        )
 
     def render_scope(self, record: Token) -> SafeString:
         return scope_labels(record)

@@ -76,6 +76,27 @@ def test_warning_lists_five_tokens_and_counts_the_others(client, owner, page):
     assert "And 2 more" in html
 
 
+@PAGES
+def test_pages_name_replaced_tokens_that_still_work_and_are_used_since(client, owner, page):
+    now = timezone.now()
+    for name, used, end in (("quiet", -2, 9), ("old one", 1, 9), ("other", 0.5, 9), ("ended", 1, -1)):
+        TokenFactory(
+            owner=owner,
+            name=name,
+            created_at=now - timedelta(days=9),
+            replaced_at=now - timedelta(hours=3),
+            last_used_at=now - timedelta(hours=3 - used),
+            last_used_ip="203.0.113.7",
+            expires_at=now + timedelta(hours=end, minutes=1),
+        )
+    client.force_login(owner)
+
+    answer = client.get(page)
+
+    assert [token.name for token in answer.context["replaced_in_use"]] == ["old one", "other"]
+    assert "old one, last 2 hours ago from 203.0.113.7, expires in 9 hours, and 1 more" in answer.text
+
+
 def an_hour_ago():
     return timezone.now() - timedelta(hours=1)
 

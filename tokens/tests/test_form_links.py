@@ -46,6 +46,7 @@ def test_link_fills_in_the_form_and_creates_nothing(signed_in):
     }
     assert answer.context["filled"].problems == []
     assert "No token exists yet" in answer.text
+    assert not answer.context["filled"].is_wide
     assert 'value="nightly build"' in answer.text
     assert not Token.objects.exists()
 

@@ -231,7 +231,7 @@ def test_owner_gets_no_notice_about_the_end_before_the_start(owner, scheduled):
     Token.objects.update(expires_at=scheduled.not_before + DAY)
 
     assert not any(notices.due(days, at=timezone.now()).exists() for days in (0, 1, 7, 30))
-    assert not notices.to_warn_of(Token.objects.owned_by(owner)).exists()
+    assert not notices.warnings_about(Token.objects.owned_by(owner))["ending"]
     # In the last quarter of its lifetime.
     with time_machine.travel(scheduled.not_before + DAY / 1.5):
         assert notices.due(1, at=timezone.now()).exists()

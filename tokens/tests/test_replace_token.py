@@ -185,6 +185,19 @@ def test_policy_limits_the_overlap_on_the_page_and_in_the_api(client, organizati
         assert [hours for hours, _ in form.fields["overlap_hours"].choices] == offered
         assert form.fields["overlap_hours"].initial == chosen
 
+        assert all("UTC" in label for hours, label in form.fields["overlap_hours"].widget.choices if hours)
+
+    organization.max_replacement_overlap_hours = 168
+    organization.save()
+    for left, offered in ((96, [0, 1, 24, 72, 168]), (24, [0, 1, 168])):
+        Token.objects.filter(pk=token.pk).update(expires_at=now_in_seconds() + timedelta(hours=left))
+        field = client.get(page_of(token)).context["form"].fields["overlap_hours"]
+        assert [hours for hours, _ in field.widget.choices] == offered
+        assert field.widget.choices[-1][1].startswith("Until it expires anyway (")
+        assert field.initial == 168
+    organization.max_replacement_overlap_hours = 0
+    organization.save()
+
     refused = client.post(page_of(token), {"overlap_hours": "24"})
     assert (refused.status_code, "the times that your organization allows" in refused.text) == (400, True)
     address = f"/api/v1/tokens/{token.pk}/replace"
@@ -320,13 +333,17 @@ def test_api_refuses_other_overlaps(client, token, hours):
 def test_page_replaces_the_token_and_leads_to_the_new_one(client, token):
     client.force_login(token.owner)
     assert page_of(token) in client.get(reverse("tokens:token_detail", args=[token.pk])).text
-    assert "nightly build" in client.get(page_of(token)).text
+    use(token, ip="203.0.113.77")
+    asked = client.get(page_of(token))
+    assert ("nightly build" in asked.text, asked.context["addresses_lately"]) == (True, ["203.0.113.77"])
 
     answer = client.post(page_of(token), {"overlap_hours": "72"})
 
     token.refresh_from_db()
     assert answer.url == reverse("tokens:token_reveal", args=[token.replaced_by_id])
-    assert jwt.decode(client.get(answer.url).context["signed_jwt"]).token_id == token.replaced_by_id
+    shown = client.get(answer.url)
+    assert jwt.decode(shown.context["signed_jwt"]).token_id == token.replaced_by_id
+    assert "The old token, which expires" in shown.text
 
 
 @pytest.mark.parametrize("hours", ["", "2", "x", "\x00", "169", ["24", "x"]])

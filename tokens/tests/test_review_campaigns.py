@@ -24,6 +24,7 @@ from core.api.problems import ClosedToTokens
 from core.errors import DomainError, NotAllowed
 from core.periodic_jobs import JobFailed
 from opsera_portal.tests.mails import delivered
+from pipelines.tests.factories import PipelineFactory, limit_to
 from tokens import replacement, services
 from tokens.keys.ring import signing_lock
 from tokens.mails import EarlyEndMails, unconfirmed_mail
@@ -378,16 +379,27 @@ def test_administrator_answers_if_nobody_responsible_can(administrator, owner, d
 
 
 def test_pages_ask_and_show_the_answers(client, owner, administrator):
-    kept, other = TokenFactory(owner=owner, name="kept"), TokenFactory(owner=owner, name="other")
+    kept = limit_to(TokenFactory(owner=owner, name="kept"), PipelineFactory(owner=owner, name="Nightly"))
+    other = TokenFactory(owner=owner, name="other", replaced_at=timezone.now())
     client.force_login(administrator)
-    assert PAGES in client.get("/organization/access-review/").text
+    for page in ("access-review", "tokens"):
+        assert PAGES in client.get(f"/organization/{page}/").text
     assert client.post(f"{PAGES}new/", {"answer_days": "6"}).status_code == 400
     answer = client.post(f"{PAGES}new/", {"answer_days": "14", "starts_at": "", "repeat_months": "3"})
     campaign = ReviewCampaign.objects.get()
     assert answer.url == f"{PAGES}{campaign.pk}/"
     assert "planned or open" in client.post(f"{PAGES}new/", {"answer_days": "14"}).text
 
+    assert "A review is running: 2 of 2 tokens wait" in client.get("/").text
+    page = client.get(f"{PAGES}{campaign.pk}/").text
+    assert ("Only “Nightly”" in page or "Only 1 pipeline" in page, "?state=waiting#review-items" in page) == (
+        True,
+        True,
+    )
+
     client.force_login(owner)
+    assert client.get(MINE).text.count("Being replaced") == 1
+    assert "A review is running" not in client.get("/").text
     assert "2 tokens wait for your confirmation" in " ".join(client.get("/").text.split())
     assert 'id="to-confirm"' in client.get("/profile/tokens/").text
     assert "operations" in client.get(MINE).text

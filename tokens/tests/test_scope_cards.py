@@ -7,9 +7,9 @@ import pytest
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from core.api.operations import operation_at, routes
-from core.api.scopes import SCOPES
+from core.api.scopes import SCOPES, as_string, parse
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory
-from tokens.scope_cards import least_scope, scope_cards
+from tokens.scope_cards import least_scope, scope_cards, without_included
 from tokens.tests.factories import TokenFactory
 
 PAGE = "/profile/tokens/"
@@ -122,6 +122,18 @@ def test_cards_make_two_queries(world, owner, django_assert_num_queries):
 def test_every_scope_opens_operations():
     for scope in SCOPES:
         assert any(scope in route.operation.scopes for route in routes()), scope
+
+
+@pytest.mark.parametrize(
+    ("chosen", "left"),
+    [
+        ("pipeline pipeline-readonly", "pipeline"),
+        ("api-readonly pipeline", "api-readonly pipeline"),
+        ("api api-readonly pipeline security-logs scim tokens:rotate", "api scim tokens:rotate"),
+    ],
+)
+def test_scope_that_another_one_includes_is_left_out(chosen, left):
+    assert as_string(without_included(parse(chosen))) == left
 
 
 def test_least_scope_of_an_operation_is_the_one_for_the_fewest_operations(owner):

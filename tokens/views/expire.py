@@ -1,9 +1,12 @@
 """Confirms and expires one token."""
 
+from datetime import timedelta
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.generic import View
 
@@ -16,6 +19,9 @@ from tokens.forms import ExpireTokenForm
 from tokens.models import Token
 from tokens.tables import anchor_of
 from tokens.views.places import back_link, list_of
+
+# The page that replaces a token names so many addresses.
+ADDRESSES_SHOWN = 3
 
 
 class TokenExpireView(MemberPageMixin, View):
@@ -72,3 +78,10 @@ def uses_lately(token: Token, reader: User) -> int | None:
     """The number of uses in the last 7 days that the reader may see; ``None`` if some are not counted yet."""
     uses = usage.of_token(token.pk, reader=reader)
     return sum(day.total for day in usage.days(uses)[-7:]) if uses.is_complete else None
+
+
+def addresses_lately(token: Token, reader: User) -> list[str]:
+    """From where the token was used in the last 7 days, if the reader can see its log: the newest few."""
+    since = timezone.now() - timedelta(days=7)
+    found = usage.addresses(usage.of_token(token.pk, reader=reader))
+    return [address.ip for address in found if address.ip and address.last_at >= since][:ADDRESSES_SHOWN]

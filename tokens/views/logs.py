@@ -75,16 +75,19 @@ class RefusalMixin(TokenLinksMixin, token_uses.TokenUseDetailView):
             needed_scopes=[scope.label for scope in needed],
             least_scope=found.least_scope if found and url else None,
             form_url=url,
+            pipeline=found.pipeline if found and found.token and is_managed(found.token, self.person) else None,
             **kwargs,
         )
 
     def _form_url(self, found: Refusal) -> str:
-        """The form for a token like this one with one scope more; empty if none helps, or for people who can't create
-        it."""
+        """The form for a token like this one with one scope more, or for the pipeline that it doesn't reach; empty if
+        none helps, or for people who can't create it."""
         token = found.token
-        if token is None or not found.scopes_with_least or not is_managed(token, self.person):
+        if token is None or not is_managed(token, self.person):
             return ""
-        return form_link_like(token, scopes=found.scopes_with_least)
+        if found.pipeline:
+            return form_link_like(token, pipelines=[found.pipeline.id])
+        return form_link_like(token, scopes=found.scopes_with_least) if found.scopes_with_least else ""
 
 
 class TokenUseListView(TokenChoicesMixin, token_uses.TokenUseListView):

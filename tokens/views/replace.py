@@ -15,7 +15,7 @@ from tokens import replacement
 from tokens.forms import ReplaceTokenForm
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
-from tokens.views.expire import uses_lately
+from tokens.views.expire import addresses_lately, uses_lately
 from tokens.views.places import back_link
 
 
@@ -25,10 +25,12 @@ class TokenReplaceView(RecentSignInMixin, MemberPageMixin, View):
     privilege = Privilege.REPLACE_TOKEN
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
-        return self._ask(self._token(pk), ReplaceTokenForm(owner=self.person))
+        token = self._token(pk)
+        return self._ask(token, ReplaceTokenForm(token=token))
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
-        token, form = self._token(pk), ReplaceTokenForm(request.POST, owner=self.person)
+        token = self._token(pk)
+        form = ReplaceTokenForm(request.POST, token=token)
         if form.is_valid() and (new := self._replace(token, form)):
             return redirect("tokens:token_reveal", pk=new.pk)
         return self._ask(token, form, status=400)
@@ -56,6 +58,7 @@ class TokenReplaceView(RecentSignInMixin, MemberPageMixin, View):
             "back": back_link(token, self.person),
             "pipelines": pipelines_seen_by(self.person, token),
             "uses_lately": uses_lately(token, self.person),
+            "addresses_lately": addresses_lately(token, self.person),
             "new_end": replacement.end_of_replacement(token),
         }
         return render(self.request, "tokens/token_replace.html", context, status=status)

@@ -47,6 +47,7 @@ class TokenRevealView(MemberPageMixin, View):
             "back": back_link(token, self.person),
             "account": token.owner if token.owner.is_service_account else None,
             "token": token,
+            "old": getattr(token, "replaces", None),
             "signed_jwt": signed_jwt,
             "examples": examples_of(token, signed_jwt, can_run=can_run),
             "can_run_pipelines": can_run,

@@ -91,7 +91,7 @@ class ReviewDetailView(ReviewPageMixin, SingleTableMixin, FilteredListMixin):
     template_name = "tokens/organization_review_detail.html"
 
     def get_queryset(self) -> ReviewItemQuerySet:
-        return self._items().for_item_table()
+        return self._items().for_item_table(seen_by=self.person)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         campaign = self.campaign
