@@ -81,8 +81,8 @@ class ClaimsOutcomeSerializer(serializers.Serializer[Any]):
     is_refused = serializers.BooleanField(help_text="Whether the sign-in is refused, because no role rule applies.")
     site_role = serializers.CharField(
         allow_null=True,
-        help_text="A site role. `null`: the sign-in is refused (`is_refused`), or the role stays as it is, because there "
-        "are no role rules or the provider has left out a claim.",
+        help_text="A site role. `null`: the sign-in is refused (`is_refused`), or the role stays as it is, because "
+        "there are no role rules or the provider has left out a claim.",
     )
     role_rule = serializers.IntegerField(
         allow_null=True, help_text="The position of the role rule that decides, from 1. `null`: none applies."
