@@ -58,7 +58,7 @@ def actions(owner, number):
         ("/profile/tokens/", tokens, 655),
         ("/organization/access-review/", tokens, 520),
         ("/organization/tokens/expire-matching/", tokens, 430),
-        ("/pipelines/", pipelines, 275),
+        ("/pipelines/", pipelines, 300),
         ("/organization/authentication-log/", uses, 405),
         ("/organization/activity-log/", actions, 335),
     ],
