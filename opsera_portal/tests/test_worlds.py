@@ -5,7 +5,8 @@ import pytest
 from accounts.models import Organization
 from accounts.tests.factories import OrganizationFactory
 from core import rate_limits
-from opsera_portal.tests.worlds import SHORT, check_row, created_once
+from opsera_portal import api_reference
+from opsera_portal.tests.worlds import SHORT, check_row, created_once, unrendered
 
 pytestmark = pytest.mark.django_db
 
@@ -98,3 +99,11 @@ def test_world_is_undone_if_its_creation_fails(django_db_blocker):
         next(created_once(django_db_blocker, create))
 
     assert not Organization.objects.exists()
+
+
+def test_a_page_without_content_is_not_kept():
+    api_reference.rendered.cache_clear()
+    with unrendered():
+        assert api_reference.rendered() == ""
+
+    assert api_reference.rendered()
