@@ -40,7 +40,8 @@ class BundleStorage(FileSystemStorage):
         texts = [(settings.BASE_DIR / "assets" / part).read_text() for part in settings.STATIC_BUNDLES[name]]
         if name.endswith(".js"):
             return "\n".join(map(_isolated, texts)).encode()
-        return cssmin("\n".join(texts)).encode()
+        stylesheet: str = cssmin("\n".join(texts))
+        return stylesheet.encode()
 
 
 def _isolated(script: str) -> str:
