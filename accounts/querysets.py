@@ -50,6 +50,10 @@ class OrganizationRowsQuerySet(models.QuerySet[Row]):
             return self.all()
         return self.filter(organization_id=user.organization_id) if user.organization_id else self.none()
 
+    def in_organization_with(self, ability: Ability, user: "User") -> Self:
+        """The same for operators and for people whose role has the ability; no rows for everyone else."""
+        return self.in_organization(user) if user.is_superuser or user.may(ability) else self.none()
+
 
 class UserQuerySet(OrganizationRowsQuerySet["User"]):
     def visible_to(self, user: "User") -> Self:
@@ -59,9 +63,7 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
 
     def of_organization_readable_by(self, user: "User") -> Self:
         """Everyone in the organization, for people whose role can see them; nobody for everyone else."""
-        if not (user.is_superuser or user.may(Ability.READ_USERS)):
-            return self.none()
-        return self.in_organization(user)
+        return self.in_organization_with(Ability.READ_USERS, user)
 
     def as_now(self, actor: "User") -> "User | None":
         """The person who acts, as they are now, still with the limit of their token. ``None`` if they are gone.
@@ -168,6 +170,4 @@ class GroupQuerySet(OrganizationRowsQuerySet["Group"]):
 class OrganizationProviderQuerySet(OrganizationRowsQuerySet["OrganizationProvider"]):
     def manageable_by(self, user: "User") -> Self:
         """Those of all organizations for operators, one's own for people who manage the organization."""
-        if not (user.is_superuser or user.may(Ability.MANAGE_ORGANIZATION)):
-            return self.none()
-        return self.in_organization(user)
+        return self.in_organization_with(Ability.MANAGE_ORGANIZATION, user)

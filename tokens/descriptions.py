@@ -1,4 +1,4 @@
-"""What a token is for, in its owner's words."""
+"""Short texts about a token in people's words: what it is for, and why somebody decided about it as they did."""
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import ngettext
@@ -9,14 +9,14 @@ from core.text import NOT_PRINTABLE, composed, is_printable
 MAX_LENGTH = 500
 
 
-def clean_description(raw: str) -> str:
-    """The description as it is stored: one line, trimmed, in Unicode's composed form (NFC), and without tokens that
-    were pasted by mistake. May be empty. Raises ``ValidationError``.
+def clean_description(raw: str, *, most: int = MAX_LENGTH) -> str:
+    """The description as it is stored: one line of at most this many characters, trimmed, in Unicode's composed form
+    (NFC), and without tokens that were pasted by mistake. May be empty. Raises ``ValidationError``.
     """
     text = without_tokens(composed(" ".join(raw.split())))
-    if len(text) > MAX_LENGTH:
-        most = ngettext("Give at most %(limit)s character.", "Give at most %(limit)s characters.", MAX_LENGTH)
-        raise ValidationError(most % {"limit": MAX_LENGTH})
+    if len(text) > most:
+        said = ngettext("Give at most %(limit)s character.", "Give at most %(limit)s characters.", most)
+        raise ValidationError(said % {"limit": most})
     if not is_printable(text):
         raise ValidationError(NOT_PRINTABLE)
     return text

@@ -294,6 +294,8 @@ OVERLAPS = [
 
 
 class ReplaceTokenForm(forms.Form):
+    """Offers the times that end before the old token would expire anyway, and its own end if the policy allows it."""
+
     overlap_hours = forms.TypedChoiceField(
         label=gettext_lazy("How long the old token works on"),
         choices=OVERLAPS,
@@ -301,8 +303,6 @@ class ReplaceTokenForm(forms.Form):
         help_text=gettext_lazy("Give the new token to your scripts in this time. Both work."),
         error_messages={"invalid_choice": gettext_lazy("Choose one of the times that your organization allows.")},
     )
-
-    """Offers the times after which the old token would not have expired anyway."""
 
     def __init__(self, *args: Any, token: Token, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

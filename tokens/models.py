@@ -149,8 +149,7 @@ class Token(models.Model):
 
     @property
     def scopes(self) -> list[scopes.Scope]:
-        granted = scopes.parse(self.scope)
-        return [scope for scope in scopes.SCOPES if scope in granted]
+        return scopes.in_order(self.scope)
 
     @property
     def pipeline_ids(self) -> list[uuid.UUID] | None:
@@ -399,8 +398,7 @@ class TrustRule(models.Model):
 
     @property
     def scopes(self) -> list[scopes.Scope]:
-        granted = scopes.parse(self.scope)
-        return [scope for scope in scopes.SCOPES if scope in granted]
+        return scopes.in_order(self.scope)
 
     @property
     def lifetime(self) -> timedelta:

@@ -159,9 +159,7 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 
     def of_organization_readable_by(self, user: User) -> Self:
         """All tokens of the organization for people whose role reads them all; none for others."""
-        if not (user.is_superuser or user.may(Ability.READ_TOKENS)):
-            return self.none()
-        return self.in_organization(user)
+        return self.in_organization_with(Ability.READ_TOKENS, user)
 
     def live(self) -> Self:
         """Tokens that have not ended. Their names are in use."""
@@ -320,9 +318,7 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 class TrustRuleQuerySet(OrganizationRowsQuerySet["TrustRule"]):
     def manageable_by(self, user: User) -> Self:
         """Those of the organization for people who manage it, all for operators, none for everyone else."""
-        if not (user.is_superuser or user.may(Ability.MANAGE_ORGANIZATION)):
-            return self.none()
-        return self.in_organization(user)
+        return self.in_organization_with(Ability.MANAGE_ORGANIZATION, user)
 
     def for_table(self) -> Self:
         return self.select_related("account")

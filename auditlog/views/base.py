@@ -133,10 +133,24 @@ class LogDetailView(LogPageMixin, DetailView[Any]):
         return None
 
 
-class LogExportView(LogPageMixin, View):
-    """The filtered log as a file. Unknown and invalid filters are refused: without them, it would export too much."""
+class ExportView(View):
+    """A view that answers with a file. 429 while the portal writes as many files as it can."""
 
     http_method_names = ["get", "head", "options"]
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except exports.TooManyExports:
+            return errors.too_many_requests(
+                request,
+                _("The portal is writing as many files as it can at the same time. Try again in a moment."),
+                retry_after=exports.TRY_AGAIN_SECONDS,
+            )
+
+
+class LogExportView(LogPageMixin, ExportView):
+    """The filtered log as a file. Unknown and invalid filters are refused: without them, it would export too much."""
 
     def readable(self, model: type[LogEntry]) -> QuerySet[Any]:
         """With a token in the address, also one of a service account that the person is responsible for."""
@@ -155,19 +169,12 @@ class LogExportView(LogPageMixin, View):
         is_mark_possible = has_mark is False or (has_mark and file_format == exports.CSV)
         if not (is_known and filterset.is_valid() and file_format in exports.CONTENT_TYPES and is_mark_possible):
             raise BadRequest("The filters or the format of this file cannot be read.")
-        try:
-            return exports.response(
-                request,
-                filterset.qs,
-                searched=self.filterset_class.searched(request.GET, self.get_queryset()),
-                serializer_class=self.serializer_class,
-                file_format=file_format,
-                is_own=self.is_own,
-                has_mark=bool(has_mark),
-            )
-        except exports.TooManyExports:
-            return errors.too_many_requests(
-                request,
-                _("The portal is writing as many files as it can at the same time. Try again in a moment."),
-                retry_after=exports.TRY_AGAIN_SECONDS,
-            )
+        return exports.response(
+            request,
+            filterset.qs,
+            searched=self.filterset_class.searched(request.GET, self.get_queryset()),
+            serializer_class=self.serializer_class,
+            file_format=file_format,
+            is_own=self.is_own,
+            has_mark=bool(has_mark),
+        )

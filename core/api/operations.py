@@ -127,7 +127,7 @@ def operation_at(method: str, target: str) -> Operation | None:
 
 
 def object_at(route: str, target: str) -> UUID | None:
-    """The id in the path of a logged request, if the address begins with ``route``, such as `pipelines/<id:pk>`."""
+    """The id in the path of a logged request, if the address contains ``route``, such as `pipelines/<id:pk>`."""
     try:
         match = resolve(unquote(target))
     except Resolver404:

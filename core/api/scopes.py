@@ -96,10 +96,15 @@ def parse(scope_string: str) -> frozenset[Scope]:
     return frozenset(BY_ID[word] for word in scope_string.split(" ") if word in BY_ID)
 
 
+def in_order(scope_string: str) -> list[Scope]:
+    """The known scopes in the order of `SCOPES`, for pages."""
+    granted = parse(scope_string)
+    return [scope for scope in SCOPES if scope in granted]
+
+
 def labels_of(scope_string: str) -> str:
     """The labels of the known scopes, for pages; the string itself if there are none."""
-    granted = parse(scope_string)
-    return ", ".join(scope.label for scope in SCOPES if scope in granted) or scope_string
+    return ", ".join(scope.label for scope in in_order(scope_string)) or scope_string
 
 
 def as_string(scopes: Iterable[Scope]) -> str:

@@ -106,6 +106,13 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+class EmailOfField(serializers.SlugRelatedField[Any]):
+    """The e-mail address of a person, for reading."""
+
+    def __init__(self, help_text: str, *, allow_null: bool = False) -> None:
+        super().__init__(slug_field="email", read_only=True, allow_null=allow_null, help_text=help_text)
+
+
 class UtcDateTimeField(serializers.DateTimeField):
     """A time in ISO 8601, UTC. DRF's own field reads the time zone from the settings for each value."""
 

@@ -6,15 +6,9 @@ from django.db.models import DateTimeField
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.models import User
-from core.api.serializers import StrictSerializer, TextField, UtcDateTimeField
+from core.api.serializers import EmailOfField, StrictSerializer, TextField, UtcDateTimeField
 from tokens.api.serializers import OrganizationTokenSerializer
 from tokens.approval.models import DECISION_REASON_MAX_LENGTH, ApprovalRequest, RequestState
-
-
-class _Email(serializers.SlugRelatedField[User]):
-    def __init__(self, help_text: str, *, allow_null: bool = False) -> None:
-        super().__init__(slug_field="email", read_only=True, allow_null=allow_null, help_text=help_text)
 
 
 class ApprovalSerializer(serializers.ModelSerializer[ApprovalRequest]):
@@ -22,8 +16,8 @@ class ApprovalSerializer(serializers.ModelSerializer[ApprovalRequest]):
 
     state = serializers.SerializerMethodField()
     reason = serializers.CharField(read_only=True, help_text="Why the token is needed.")
-    asked_by = _Email("Who created the token.")
-    decided_by = _Email("Who approved, rejected or withdrew it; null if nobody did.", allow_null=True)
+    asked_by = EmailOfField("Who created the token.")
+    decided_by = EmailOfField("Who approved, rejected or withdrew it; null if nobody did.", allow_null=True)
     decision_reason = serializers.CharField(read_only=True, help_text="Why it was approved or rejected; may be empty.")
     token = OrganizationTokenSerializer(read_only=True)
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, DateTimeField: UtcDateTimeField}

@@ -7,11 +7,11 @@ from django.db.models import DateTimeField
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.models import User
 from core.api.paging import MAX_PAGE_SIZE
 from core.api.scopes import CHOICES as SCOPE_CHOICES
 from core.api.serializers import (
     BoundedListField,
+    EmailOfField,
     IdField,
     StrictSerializer,
     TextField,
@@ -33,17 +33,12 @@ from tokens.review.models import (
 )
 
 
-class _Email(serializers.SlugRelatedField[User]):
-    def __init__(self, help_text: str, *, allow_null: bool = False) -> None:
-        super().__init__(slug_field="email", read_only=True, allow_null=allow_null, help_text=help_text)
-
-
 class ReviewCampaignSerializer(serializers.ModelSerializer[ReviewCampaign]):
     """A review campaign. The times of the run are null until it starts."""
 
     state = serializers.SerializerMethodField()
-    planned_by = _Email("Who planned it, or the first of its series.")
-    ended_by = _Email("Who cancelled it; null if nobody did.", allow_null=True)
+    planned_by = EmailOfField("Who planned it, or the first of its series.")
+    ended_by = EmailOfField("Who cancelled it; null if nobody did.", allow_null=True)
     repeat_months = serializers.IntegerField(
         read_only=True, allow_null=True, help_text="Months until the next one; null: once."
     )

@@ -6,7 +6,6 @@ from django.http import StreamingHttpResponse
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,10 +13,9 @@ from accounts.models import User
 from accounts.privileges import Privilege
 from accounts.roles import Ability
 from auditlog import exports
-from auditlog.api.views.base import CsvRenderer
+from auditlog.api.views.base import CsvRenderer, busy
 from core.api.operations import READ_API, Operation
 from core.api.paging import KeysetPagination
-from core.api.problems import Forbidden
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
 from tokens.api.review_serializers import (
@@ -30,13 +28,10 @@ from tokens.api.review_serializers import (
     ReviewItemSerializer,
     TokenToConfirmSerializer,
 )
+from tokens.api.views import may_read_tokens
 from tokens.review import answering, planning, record
 from tokens.review.filters import ReviewItemFilter
 from tokens.review.models import ReviewCampaign, ReviewItem
-
-
-def may_read_tokens(user: User) -> bool:
-    return user.may(Ability.READ_TOKENS)
 
 
 def may_plan(user: User) -> bool:
@@ -121,9 +116,7 @@ class ReviewCampaignViewSet(ApiViewSet):
                 head=record.HEAD,
             )
         except exports.TooManyExports:
-            raise Throttled(
-                exports.TRY_AGAIN_SECONDS, "The portal is writing as many files as it can at the same time."
-            ) from None
+            raise busy() from None
 
     @extend_schema(operation_id="review_campaign_check", responses=ReviewCheckSerializer)
     def check(self, request: Request, pk: str) -> Response:
@@ -158,14 +151,7 @@ class ReviewItemViewSet(ApiViewSet):
     @extend_schema(operation_id="review_campaign_items")
     def list(self, request: Request, pk: str) -> Response:
         """By the owner's e-mail address."""
-        campaign = self._campaign()
-        return self.page_of(ReviewItem.objects.readable_by(self.person).filter(campaign=campaign).for_item_table())
-
-    def _campaign(self) -> ReviewCampaign:
-        found: ReviewCampaign | None = self.get_queryset().filter(pk=self.kwargs["pk"]).first()
-        if found is None:
-            raise Forbidden
-        return found
+        return self.page_of(ReviewItem.objects.filter(campaign=self.get_object()).for_item_table())
 
 
 class TokensToConfirmViewSet(ApiViewSet):

@@ -19,11 +19,10 @@ from auditlog.actions import Action
 from auditlog.record import record
 from core.db.locks import lock_if_exists
 from core.errors import DomainError, NotAllowed, errors_of
-from core.http.request_context import without_tokens
 from core.pages.templatetags.portal import exact
-from core.text import NOT_PRINTABLE, composed, is_printable
 from tokens.approval.mails import tell_maker
 from tokens.approval.models import DECISION_REASON_MAX_LENGTH, ApprovalRequest, Decision, RequestState
+from tokens.descriptions import clean_description
 from tokens.models import Token
 from tokens.services import end_tokens
 
@@ -135,12 +134,5 @@ def _decide(approval: ApprovalRequest, decision: Decision, actor: User, reason: 
 
 
 def _clean(raw: str) -> str:
-    """One line, without tokens that were pasted by mistake."""
-    text = without_tokens(composed(" ".join(raw.split())))
     with errors_of("reason"):
-        if len(text) > DECISION_REASON_MAX_LENGTH:
-            most = gettext("Give at most %(limit)s characters.")
-            raise ValidationError(most % {"limit": DECISION_REASON_MAX_LENGTH})
-        if not is_printable(text):
-            raise ValidationError(NOT_PRINTABLE)
-    return text
+        return clean_description(raw, most=DECISION_REASON_MAX_LENGTH)

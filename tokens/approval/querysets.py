@@ -23,15 +23,11 @@ class ApprovalRequestQuerySet(OrganizationRowsQuerySet["ApprovalRequest"]):
 
     def of_organization_readable_by(self, user: User) -> Self:
         """All requests of the organization for people whose role reads its tokens; none for others."""
-        if not (user.is_superuser or user.may(Ability.READ_TOKENS)):
-            return self.none()
-        return self.in_organization(user)
+        return self.in_organization_with(Ability.READ_TOKENS, user)
 
     def decidable_by(self, user: User) -> Self:
         """Those that the person may approve or reject, decided ones included: never their own (`_own`)."""
-        if not (user.is_superuser or user.may(Ability.APPROVE_TOKENS)):
-            return self.none()
-        return self.in_organization(user).exclude(_own(user))
+        return self.in_organization_with(Ability.APPROVE_TOKENS, user).exclude(_own(user))
 
     def withdrawable_by(self, user: User) -> Self:
         return self.filter(asked_by=user)

@@ -7,11 +7,10 @@ import uuid
 from collections.abc import Collection
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext_lazy
 
 from accounts.models import User
 from auditlog.actions import Action
@@ -20,8 +19,7 @@ from auditlog.record import record_each
 from core.api.problems import ClosedToTokens
 from core.db.locks import lock_all, lock_if_exists
 from core.errors import DomainError, NotAllowed, errors_of
-from core.http.request_context import without_tokens
-from core.text import NOT_PRINTABLE, composed, is_printable
+from tokens.descriptions import clean_description
 from tokens.mails import EarlyEndMails
 from tokens.replacement import with_replaced
 from tokens.review.models import NOTE_MAX_LENGTH, Answer, ReviewCampaign, ReviewItem
@@ -122,11 +120,5 @@ def _details(items: list[ReviewItem], note: str) -> dict[str, Any]:
 
 
 def _clean(raw: str) -> str:
-    """One line, without tokens that were pasted by mistake."""
-    text = without_tokens(composed(" ".join(raw.split())))
     with errors_of("note"):
-        if len(text) > NOTE_MAX_LENGTH:
-            raise ValidationError(gettext("Give at most %(limit)s characters.") % {"limit": NOTE_MAX_LENGTH})
-        if not is_printable(text):
-            raise ValidationError(NOT_PRINTABLE)
-    return text
+        return clean_description(raw, most=NOTE_MAX_LENGTH)

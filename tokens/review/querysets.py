@@ -28,9 +28,7 @@ class CampaignCounts(NamedTuple):
 class ReviewCampaignQuerySet(OrganizationRowsQuerySet["ReviewCampaign"]):
     def of_organization_readable_by(self, user: User) -> Self:
         """All campaigns of the organization for people whose role reads its tokens; none for others."""
-        if not (user.is_superuser or user.may(Ability.READ_TOKENS)):
-            return self.none()
-        return self.in_organization(user)
+        return self.in_organization_with(Ability.READ_TOKENS, user)
 
     def manageable_by(self, user: User) -> Self:
         """Those that the person may cancel."""
@@ -98,16 +96,15 @@ class ReviewItemQuerySet(QuerySet["ReviewItem"]):
         return self.unanswered().filter(self._token_is_live())
 
     def ended_otherwise(self) -> Self:
-        return self.filter(Q(answer="ended") | (Q(answer="") & ~Q(self._token_is_live())))
+        return self.filter(self._is_ended_otherwise())
 
     def counts(self) -> CampaignCounts:
         """In one query."""
-        is_live = Q(self._token_is_live())
         answers = ("confirmed", "expired", "lapsed", "unanswered")
         found = self.order_by().aggregate(
             total=Count("pk"),
-            waiting=Count("pk", filter=Q(answer="") & is_live),
-            ended=Count("pk", filter=Q(answer="ended") | (Q(answer="") & ~is_live)),
+            waiting=Count("pk", filter=Q(answer="") & Q(self._token_is_live())),
+            ended=Count("pk", filter=self._is_ended_otherwise()),
             **{answer: Count("pk", filter=Q(answer=answer)) for answer in answers},
         )
         return CampaignCounts(**found)
@@ -117,7 +114,10 @@ class ReviewItemQuerySet(QuerySet["ReviewItem"]):
         names of the pipelines that this person can see."""
         tokens: Any = self.model._meta.get_field("token").related_model
         rows = tokens.objects.for_token_table().with_pipelines(seen_by=seen_by)
-        return self.prefetch_related("campaign", "answered_by", Prefetch("token", rows))
+        return self.prefetch_related("campaign", Prefetch("token", rows))
+
+    def _is_ended_otherwise(self) -> Q:
+        return Q(answer="ended") | (Q(answer="") & ~Q(self._token_is_live()))
 
     def _token_is_live(self) -> Exists:
         tokens: Any = self.model._meta.get_field("token").related_model

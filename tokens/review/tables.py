@@ -86,7 +86,7 @@ class ReviewItemTable(PortalTable):
         return format_html('{} <span class="hint below">{}</span>', record.owner_name, actor(record.owner_email))
 
     def render_scope(self, record: ReviewItem) -> SafeString:
-        labels = ((scope.label,) for scope in scopes.SCOPES if scope in scopes.parse(record.scope))
+        labels = ((scope.label,) for scope in scopes.in_order(record.scope))
         tags = format_html_join(" ", '<span class="tag">{}</span>', labels)
         return format_html("{} {}", tags, limit_of(record.token)) if record.token.is_limited else tags
 

@@ -10,13 +10,12 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.generic import View
 from django_filters.views import FilterView
 
 from accounts.models import User
 from accounts.roles import Ability
 from auditlog import exports
-from core.pages import errors
+from auditlog.views.base import ExportView
 from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
 from tokens import access_review
 from tokens.allowed_operations import OperationCounter
@@ -84,11 +83,9 @@ class AccessReviewView(SectionMixin, AccessReviewPageMixin, FilteredListMixin, F
         return reverse("tokens:organization_access_review_export") + (f"?{query}" if query else "")
 
 
-class AccessReviewExportView(AccessReviewPageMixin, View):
+class AccessReviewExportView(AccessReviewPageMixin, ExportView):
     """All live tokens that match the filters as CSV. Unknown and invalid filters are refused: without them, the file
     would have too many tokens."""
-
-    http_method_names = ["get", "head", "options"]
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         filterset = AccessReviewFilter(request.GET, self.get_queryset())
@@ -96,18 +93,11 @@ class AccessReviewExportView(AccessReviewPageMixin, View):
         if not (is_known and filterset.is_valid()):
             raise BadRequest("The filters of this file cannot be read.")
         serializer = AccessReviewSerializer(context={"counter": OperationCounter()})
-        try:
-            return exports.file_response(
-                request,
-                access_review.csv_lines(filterset.qs, self.person, serializer.to_representation),
-                name=f"access-review-{self.person.own_organization.slug}-{timezone.now():%Y-%m-%d}.csv",
-                file_format=exports.CSV,
-                # People open this file in a spreadsheet; programs use the API.
-                head=exports.csv_head(serializer.fields, has_mark=True),
-            )
-        except exports.TooManyExports:
-            return errors.too_many_requests(
-                request,
-                _("The portal is writing as many files as it can at the same time. Try again in a moment."),
-                retry_after=exports.TRY_AGAIN_SECONDS,
-            )
+        return exports.file_response(
+            request,
+            access_review.csv_lines(filterset.qs, self.person, serializer.to_representation),
+            name=f"access-review-{self.person.own_organization.slug}-{timezone.now():%Y-%m-%d}.csv",
+            file_format=exports.CSV,
+            # People open this file in a spreadsheet; programs use the API.
+            head=exports.csv_head(serializer.fields, has_mark=True),
+        )

@@ -19,7 +19,6 @@ from django_tables2 import SingleTableMixin
 from accounts.models import User
 from accounts.roles import Ability
 from auditlog import usage
-from core.api.paging import MAX_PAGE_SIZE
 from core.pages.addresses import back_to
 from core.pages.forms import add_error
 from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
@@ -32,6 +31,7 @@ from tokens.models import Token
 from tokens.querysets import TokenQuerySet, TokenSummary
 from tokens.tables import OrganizationTokenTable, TokensToExpireTable
 from tokens.views.networks import networks_of_policy
+from tokens.views.places import ids_in
 
 LISTED = 50
 LATELY = timedelta(days=7)
@@ -156,13 +156,7 @@ class ExpireSelectedView(ExpireManyView):
 
     @cached_property
     def _ids(self) -> set[uuid.UUID]:
-        texts = self.request.GET.getlist("id")
-        if len(texts) > MAX_PAGE_SIZE:
-            raise BadRequest("An address can't name so many tokens.")
-        try:
-            return {uuid.UUID(text) for text in texts}
-        except ValueError:
-            raise Http404 from None
+        return ids_in(self.request.GET.getlist("id"))
 
 
 class ExpireMatchingView(ExpireManyView):

@@ -1,14 +1,29 @@
 """Where the pages of one token belong: to the person's own tokens, to a service account's, or to the organization's."""
 
+import uuid
 from typing import NamedTuple
 
+from django.core.exceptions import BadRequest
+from django.http import Http404
 from django.urls import reverse
 from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.roles import Ability
 from accounts.views.base import place_of_service_accounts
+from core.api.paging import MAX_PAGE_SIZE
 from tokens.models import Token
+
+
+def ids_in(texts: list[str]) -> set[uuid.UUID]:
+    """The ids of tokens that a form or an address names. Raises ``Http404`` for what is no id, and ``BadRequest`` for
+    more than a page can show."""
+    if len(texts) > MAX_PAGE_SIZE:
+        raise BadRequest("A request can't name so many tokens.")
+    try:
+        return {uuid.UUID(text) for text in texts}
+    except ValueError:
+        raise Http404 from None
 
 
 class Place(NamedTuple):

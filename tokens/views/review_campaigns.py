@@ -17,7 +17,7 @@ from accounts.privileges import Privilege
 from accounts.roles import Ability
 from accounts.security.reauthentication import RecentSignInMixin
 from auditlog import exports
-from core.pages import errors
+from auditlog.views.base import ExportView
 from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_as_messages, refusals_in
 from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
@@ -59,8 +59,8 @@ class ReviewListView(ReviewPageMixin, SingleTableMixin, TemplateView):
         return self.campaigns()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        has_unfinished = self.campaigns().unfinished().exists()
-        return super().get_context_data(may_plan=self.may_plan and not has_unfinished, **kwargs)
+        may_plan = self.may_plan and not self.campaigns().unfinished().exists()
+        return super().get_context_data(may_plan=may_plan, **kwargs)
 
 
 class ReviewPlanView(ReviewPageMixin, RecentSignInMixin, TemplateView):
@@ -110,29 +110,20 @@ class ReviewDetailView(ReviewPageMixin, SingleTableMixin, FilteredListMixin):
         return {} if self.campaign.has_record else {"empty_text": _("The tokens are listed when it has started.")}
 
     def _items(self) -> ReviewItemQuerySet:
-        return ReviewItem.objects.readable_by(self.person).filter(campaign=self.campaign)
+        return ReviewItem.objects.filter(campaign=self.campaign)
 
 
-class ReviewRecordView(ReviewPageMixin, View):
+class ReviewRecordView(ReviewPageMixin, ExportView):
     """The record as CSV: for a finished campaign, always the same bytes."""
 
-    http_method_names = ["get", "head", "options"]
-
     def get(self, request: HttpRequest, pk: str) -> HttpResponseBase:
-        try:
-            return exports.file_response(
-                request,
-                record.csv_lines(self.campaign),
-                name=record.file_name(self.campaign),
-                file_format=exports.CSV,
-                head=record.HEAD,
-            )
-        except exports.TooManyExports:
-            return errors.too_many_requests(
-                request,
-                _("The portal is writing as many files as it can at the same time. Try again in a moment."),
-                retry_after=exports.TRY_AGAIN_SECONDS,
-            )
+        return exports.file_response(
+            request,
+            record.csv_lines(self.campaign),
+            name=record.file_name(self.campaign),
+            file_format=exports.CSV,
+            head=record.HEAD,
+        )
 
 
 class ReviewCancelView(ReviewPageMixin, RecentSignInMixin, View):

@@ -4,7 +4,6 @@ import uuid
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import BadRequest
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -14,7 +13,6 @@ from django.views.generic import TemplateView
 from django_tables2 import SingleTableMixin
 
 from accounts.models import User
-from core.api.paging import MAX_PAGE_SIZE
 from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin, SectionMixin
 from core.text import grouped
@@ -26,6 +24,7 @@ from tokens.review.forms import NoteForm
 from tokens.review.models import ReviewCampaign, ReviewItem
 from tokens.review.tables import TokensToConfirmTable
 from tokens.tables import TokensToExpireTable
+from tokens.views.places import ids_in
 
 
 def tokens_waiting_for(person: User) -> TokenQuerySet:
@@ -78,13 +77,7 @@ class AnswerView(ToConfirmView):
     def _ids(self) -> set[uuid.UUID]:
         """Raises ``Http404`` if this person is not asked about one of them."""
         only = self.request.POST.get("only")
-        texts = [only] if only else self.request.POST.getlist("id")
-        if len(texts) > MAX_PAGE_SIZE:
-            raise BadRequest("A form can't name so many tokens.")
-        try:
-            ids = {uuid.UUID(str(text)) for text in texts}
-        except ValueError:
-            raise Http404 from None
+        ids = ids_in([only] if only else self.request.POST.getlist("id"))
         if ids and ReviewItem.objects.asked_of(self.person).filter(token__in=ids).count() != len(ids):
             raise Http404
         return ids

@@ -7,13 +7,11 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext as _
-from django.views.generic import View
 
 from accounts.models import User
 from accounts.roles import Ability
 from auditlog import exports
-from core.pages import errors
+from auditlog.views.base import ExportView
 from core.pages.views import KeysetTableMixin, MemberPageMixin, SectionMixin
 from tokens.filters import OrganizationUnusedScopesFilter, UnusedScopesFilter, days_chosen
 from tokens.models import NEWEST_FIRST, Token
@@ -74,7 +72,7 @@ class OrganizationUnusedScopesView(SectionMixin, UnusedScopesView):
         return readable.for_token_table().with_pipelines(seen_by=self.person)
 
 
-class UnusedScopesExportView(MemberPageMixin, View):
+class UnusedScopesExportView(MemberPageMixin, ExportView):
     """All tokens that match the filters as CSV. Unknown and invalid filters are refused, as for the access review."""
 
     http_method_names = ["get", "head", "options"]
@@ -88,17 +86,10 @@ class UnusedScopesExportView(MemberPageMixin, View):
         is_known = all(name in filterset.filters and len(values) == 1 for name, values in request.GET.lists())
         if not (is_known and filterset.is_valid()):
             raise BadRequest("The filters of this file cannot be read.")
-        try:
-            return exports.file_response(
-                request,
-                csv_lines(filterset.qs, days=days_chosen(request.GET), reader=self.person),
-                name=f"unused-scopes-{self.person.own_organization.slug}-{timezone.now():%Y-%m-%d}.csv",
-                file_format=exports.CSV,
-                head=exports.csv_head(COLUMNS, has_mark=True),
-            )
-        except exports.TooManyExports:
-            return errors.too_many_requests(
-                request,
-                _("The portal is writing as many files as it can at the same time. Try again in a moment."),
-                retry_after=exports.TRY_AGAIN_SECONDS,
-            )
+        return exports.file_response(
+            request,
+            csv_lines(filterset.qs, days=days_chosen(request.GET), reader=self.person),
+            name=f"unused-scopes-{self.person.own_organization.slug}-{timezone.now():%Y-%m-%d}.csv",
+            file_format=exports.CSV,
+            head=exports.csv_head(COLUMNS, has_mark=True),
+        )

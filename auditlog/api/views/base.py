@@ -27,6 +27,10 @@ from core.api.views import ApiViewSet
 DEFAULT_SPAN = timedelta(days=7)
 
 
+def busy() -> Throttled:
+    return Throttled(exports.TRY_AGAIN_SECONDS, "The portal is writing as many files as it can at the same time.")
+
+
 class CsvRenderer(JSONRenderer):
     """Allows clients to request the file by `Accept`. It renders nothing but errors."""
 
@@ -116,9 +120,7 @@ class LogViewSet(LogListViewSet):
                 has_mark=query["bom"],
             )
         except exports.TooManyExports:
-            raise Throttled(
-                exports.TRY_AGAIN_SECONDS, "The portal is writing as many files as it can at the same time."
-            ) from None
+            raise busy() from None
 
 
 class OrganizationLogViewSet(LogViewSet):
