@@ -222,13 +222,15 @@ def _replace(
         old = _locked(actor, token)
         is_own = old.owner_id == actor.pk
         owner = actor if is_own else managed_account(actor, old.owner, policy)
-        wanted_end, pipelines = _end_of_new(old, policy), _pipelines(owner, old)
+        start = now_in_seconds()
+        wanted_end, pipelines = _end_of_new(old, policy, start), _pipelines(owner, old)
         _end_predecessor(old, actor, request)
         _give_way(old, overlap_hours)
         new = issue_successor(
             old=old,
             actor=actor,
             owner=None if is_own else owner,
+            created_at=start,
             expires_at=wanted_end,
             pipelines=pipelines,
             request=request,
@@ -275,7 +277,7 @@ def with_replaced(items: Collection[ReviewItem]) -> list[uuid.UUID]:
 
 def end_of_replacement(token: Token) -> datetime:
     """When a token that replaces this one now would end."""
-    return _end_of_new(token, token.organization)
+    return _end_of_new(token, token.organization, now_in_seconds())
 
 
 def _check_overlap(hours: int, policy: Organization) -> None:
@@ -330,9 +332,8 @@ def _locked(actor: User, token: Token) -> Token:
     return old
 
 
-def _end_of_new(old: Token, policy: Organization) -> datetime:
-    longest = longest_lifetime(policy, old.owner)
-    return same_lifetime(old.created_at, old.expires_at, start=now_in_seconds(), longest=longest)
+def _end_of_new(old: Token, policy: Organization, start: datetime) -> datetime:
+    return same_lifetime(old.created_at, old.expires_at, start=start, longest=longest_lifetime(policy, old.owner))
 
 
 def _pipelines(owner: User, old: Token) -> list[uuid.UUID] | None:

@@ -136,12 +136,14 @@ def issue_successor(
     old: Token,
     actor: User,
     owner: User | None,
+    created_at: datetime,
     expires_at: datetime,
     pipelines: Collection[uuid.UUID] | None,
     request: HttpRequest | None = None,
 ) -> Token:
     """Creates the metadata of the token that replaces ``old``, for `tokens.replacement`. Everything else is a copy, so
-    the new token can do nothing that the old one couldn't. ``owner``: as for `issue_token`.
+    the new token can do nothing that the old one couldn't. ``owner``: as for `issue_token`. ``created_at``: now, as the
+    caller has read it to find the end; two moments would make the lifetime a second shorter now and then.
 
     Raises what `issue_token` raises, and ``ApprovalNeeded``.
     """
@@ -158,6 +160,7 @@ def issue_successor(
         not_before=None,
         owner=owner,
         replaces=old,
+        created_at=created_at,
         request=request,
     )
 
@@ -183,6 +186,7 @@ def _issue(
     owner: User | None,
     approval_reason: str = "",
     replaces: Token | None = None,
+    created_at: datetime | None = None,
     request: HttpRequest | None,
 ) -> Token:
     if not actor.may(Ability.OWN_TOKENS):
@@ -202,7 +206,7 @@ def _issue(
         with transaction.atomic():
             policy = locked_policy(actor)
             holder = actor if owner is None else managed_account(actor, owner, policy)
-            created_at = now_in_seconds()
+            created_at = created_at or now_in_seconds()
             with errors_of("expires_at"):
                 check_expiry(expires_at, start=created_at, longest=longest_lifetime(policy, holder))
             with errors_of("not_before"):

@@ -99,6 +99,15 @@ def test_token_replaces_itself_by_one_that_can_do_the_same_for_as_long(owner):
     assert Token.objects.get(pk=again.json()["id"]).pipeline_ids == [pipeline.pk]
 
 
+def test_lifetime_stays_the_same_when_a_second_ends_meanwhile(owner, monkeypatch):
+    token = TokenFactory(owner=owner, scope="pipeline tokens:rotate")
+    monkeypatch.setattr(services, "now_in_seconds", lambda: now_in_seconds() + timedelta(seconds=1))
+
+    new = Token.objects.get(pk=rotate(bearer(token)).json()["id"])
+
+    assert new.lifetime == token.lifetime
+
+
 def test_overlap_is_chosen_and_at_most_what_the_policy_allows(organization, token):
     organization.max_replacement_overlap_hours, organization.max_token_lifetime_days = 2, 30
     organization.save()
