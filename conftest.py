@@ -257,7 +257,7 @@ def pytest_collection_modifyitems(items):
         if {"portal", "chromium"} & set(fixtures) and fixtures["portal"][-1].scope == "session":
             item.add_marker(pytest.mark.integration)
             item.add_marker(pytest.mark.xdist_group("portal"))
-        elif any(found[-1].scope == "module" for found in fixtures.values()):
+        elif has_module_fixture(item):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
         elif not (item.get_closest_marker("integration") or item.get_closest_marker("slow")):
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{number // HANDFUL}"))
@@ -270,7 +270,13 @@ def place_in_order(item):
         not item.get_closest_marker("integration"),
         "crowded_portal" in item.fixturenames,
         not item.get_closest_marker("slow"),
+        # One process runs the whole module.
+        not has_module_fixture(item),
     )
+
+
+def has_module_fixture(item):
+    return any(found[-1].scope == "module" for found in item._fixtureinfo.name2fixturedefs.values())
 
 
 @pytest.hookimpl(trylast=True)

@@ -3,8 +3,9 @@
     python -m benchmarks.document [PART ...]
 
 Run it with `make bench`, on a machine that does nothing else. Each part is a benchmark (its module). Its output
-replaces the text between its two marks in the document; everything else there is written by hand. Ends with an error
-if a part misses a minimum. Without arguments all parts run, which takes hours.
+replaces the text between its two marks in the document; everything else there is written by hand. At the end all goals
+are listed with what was reached. Ends with an error if a part fails or misses a minimum. Without arguments all parts
+run, which takes hours.
 """
 
 import argparse
@@ -12,9 +13,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import charts
+from benchmarks import charts, report
 from benchmarks.charts import Bar
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,12 +29,22 @@ PARTS = {
     "token_path": [],
     "memory": [],
     "pages": ["--big", "--entries", "5000000"],
-    "logs": [],
-    "partitions": [],
+    "logs": ["--fresh"],
+    "partitions": ["--entries", "20000000"],
     "text_search": [],
 }
-# The column of requests per second in the tables of `token_path`.
-RATE = 1
+GOALS = "Goals"
+# Columns in the tables of `token_path`.
+RATE, P99 = 1, 5
+
+
+@dataclass(frozen=True)
+class Done:
+    """A part that has ended, and the rows of its table of goals, header first; empty if it compares without goals."""
+
+    part: str
+    goals: list[list[str]]
+    is_reached: bool
 
 
 def main() -> None:
@@ -41,13 +53,16 @@ def main() -> None:
     parts = parser.parse_args().parts or list(PARTS)
     if unknown := set(parts) - PARTS.keys():
         parser.error(f"There is no such part: {', '.join(sorted(unknown))}")
-    failed = [part for part in parts if not write(part)]
-    if failed:
+    done = [write(part) for part in parts]
+    for each in done:
+        if each.goals:
+            report.print_table(f"{each.part}: goals", each.goals, markdown=False)
+    if failed := [each.part for each in done if not each.is_reached]:
         sys.exit(f"Below a minimum, or failed: {', '.join(failed)}")
 
 
-def write(part: str) -> bool:
-    """Measures a part and writes it into the document. Returns whether it reached its minimums."""
+def write(part: str) -> Done:
+    """Measures a part and writes it into the document, unless it ended before its last table."""
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{part}", "--markdown", *PARTS[part]],
         cwd=ROOT,
@@ -56,11 +71,12 @@ def write(part: str) -> bool:
         check=False,
     )
     sys.stdout.write(done.stdout)
-    if done.stdout:
+    goals = next((rows for title, rows in tables(done.stdout) if title == GOALS), [])
+    if goals or not done.returncode:
         DOCUMENT.write_text(with_block(DOCUMENT.read_text(), part, done.stdout))
-    if part == "token_path":
-        draw(done.stdout)
-    return done.returncode == 0
+        if part == "token_path":
+            draw(done.stdout)
+    return Done(part, goals, is_reached=not done.returncode)
 
 
 def with_block(document: str, part: str, text: str) -> str:

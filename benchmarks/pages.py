@@ -3,11 +3,11 @@
     python -m benchmarks.pages [--big] [--entries 5000000] [--unsealed] [--only sqlite|postgresql] [--markdown]
 
 Signs in as the demo's Administrator, Auditor and User, follows the links to every kind of page, without a web server,
-also signed out, and shows each page as the person for whom it takes longest. ``--big`` adds 5,000 people, 20,000
-tokens, 2,000 pipelines, 1,000 groups, and service accounts, requests, webhooks and notifications to the demo's
-organization, and ``--entries`` adds that many entries to its authentication log. Entries are sealed first, as a worker
-would have done. Ends with an error if a page needs more than 12 queries, or more than 60 ms of processor time of the
-portal and the database, or if no link led to a page.
+also signed out, and shows each page as the person for whom it takes longest. ``--big`` measures the demo first, and
+then adds 5,000 people, 20,000 tokens, 2,000 pipelines, 1,000 groups, and service accounts, requests, webhooks and
+notifications to its organization, and ``--entries`` adds that many entries to its authentication log. Entries are
+sealed first, as a worker would have done. Ends with an error if a page needs more than 12 queries, or a page of a User
+more than 60 ms of processor time of the portal and the database, or if no link led to a page.
 """
 
 import argparse
@@ -22,13 +22,24 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_QUERIES, MOST_MS = 12, 60
+# The role of an ordinary person, for whom the goals of time are.
+ORDINARY = "user"
 ROUNDS = 7
-START = ["/", "/profile/", "/organization/users/", "/pipelines/", "/who-may-do-what/", "/tokens/lookup/"]
+START = [
+    "/",
+    "/profile/",
+    "/organization/users/",
+    "/organization/review-campaigns/new/",
+    "/pipelines/",
+    "/who-may-do-what/",
+    "/tokens/lookup/",
+]
 START_SIGNED_OUT = ["/login/", "/secret-scanning/", "/api/docs/"]
 SIGNED_OUT = "signed out"
 ROLES = ["administrator", "auditor", "user", SIGNED_OUT]
@@ -64,7 +75,7 @@ TYPED = [
 ]
 # Files, what is no page, Django admin, and what ends the walk.
 NOT_PAGES = re.compile(
-    r"/static/|/admin/|/api/(?!docs/)|/scim/|/export/|/logout/|/download/|\.well-known|/readyz|/healthz|/progress/|"
+    r"/static/|/admin/|/api/(?!docs/)|/scim/|/export/|/record/|/logout/|/download/|\.well-known|/readyz|/healthz|/progress/|"
     r"favicon|robots|/suggestions/|/callback/|/tokens/name/|/tokens/scopes/"
 )
 # Pages that need more than the links of people in the demo, and what they need.
@@ -98,48 +109,69 @@ NOT_REACHED = {
     "/pipelines/<id:pk>/access-rules/<id:rule_pk>/remove/": "an access rule of the first pipeline",
     "/profile/tokens/<id:pk>/reveal/": "a new token",
 }
-HEAD = ["page", "as", "queries", "ms", "elapsed ms", "KiB", "KiB sent", "reached"]
+HEAD = ["page", "as", "queries", "ms", "as a User, ms", "elapsed ms", "KiB", "KiB sent", "reached"]
+QUERIES, USER_MS = HEAD.index("queries"), HEAD.index("as a User, ms")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures queries, processor time and bytes of every page.")
-    parser.add_argument("--big", action="store_true", help="a big organization")
+    parser.add_argument("--big", action="store_true", help="the demo, then a big organization")
     parser.add_argument("--entries", type=int, default=0, help="with --big: number of log entries to add")
     parser.add_argument("--unsealed", action="store_true", help="as if no worker had sealed and counted log entries")
     parser.add_argument("--only", choices=["sqlite", "postgresql"])
     parser.add_argument("--markdown", action="store_true")
-    parser.add_argument("--step", choices=["fill", "measure"], help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=list(STEPS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step:
         set_up()
-        if options.step == "fill":
-            fill(options)
-        else:
-            print(json.dumps(rows()))
+        STEPS[options.step](options)
         return
     from benchmarks import report, servers
 
     databases = [name for name in servers.databases() if options.only in {None, name.lower()}]
     report.print_list(report.machine(databases), markdown=options.markdown)
-    missed = []
+    found: dict[str, dict[str, list[list[str]]]] = {}
     for database in databases:
         with servers.directory_for_data() as directory, servers.empty_database(database) as database_url:
-            # A process has one set of settings, so each database has processes of its own. The one that measures is as
-            # fresh as a web server.
-            for step in ("fill", "measure"):
-                told = subprocess.run(
-                    [sys.executable, *sys.orig_argv[1:], "--step", step],
-                    env=servers.environment_of(directory, database_url, 8000),
-                    cwd=ROOT,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    check=True,
-                )
-        found = json.loads(told.stdout)
-        report.print_table(f"{database}: pages", [HEAD, *found], markdown=options.markdown)
-        missed += [f"{database}: {row[0]} as {row[1]}" for row in found if row[-1] != "yes"]
-    if missed:
-        sys.exit("\n".join([f"More than {MOST_QUERIES} queries or {MOST_MS} ms, or not reached by a link:", *missed]))
+            environment = servers.environment_of(directory, database_url, 8000)
+            done = partial(in_a_process, environment=environment)
+            done("fill")
+            found[database] = {"the demo": json.loads(done("measure"))}
+            if options.big:
+                done("enlarge")
+                found[database]["a big organization"] = json.loads(done("measure"))
+        for organization, rows in found[database].items():
+            report.print_table(f"{database}: pages in {organization}", [HEAD, *rows], markdown=options.markdown)
+    judge(found, markdown=options.markdown)
+
+
+def in_a_process(step: str, environment: dict[str, str]) -> str:
+    """A process has one set of settings, so each database has processes of its own. The one that measures is as fresh
+    as a web server."""
+    command = [sys.executable, *sys.orig_argv[1:], "--step", step]
+    return subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def judge(found: dict[str, dict[str, list[list[str]]]], *, markdown: bool) -> None:
+    """Prints the goals and, on the standard error, the pages that miss one."""
+    from benchmarks import report
+    from benchmarks.report import Goal
+
+    most_queries = Goal("most queries of a page", (MOST_QUERIES,) * 2, (MOST_QUERIES,) * 2, more_is_better=False)
+    most_ms = Goal("most ms of a page of a User", (MOST_MS,) * 2, (MOST_MS,) * 2, more_is_better=False)
+    not_reached = Goal("pages that no link led to", (0, 0), (0, 0), more_is_better=False)
+    reached: dict[Goal, dict[str, float]] = {most_queries: {}, most_ms: {}, not_reached: {}}
+    for database, organizations in found.items():
+        for organization, rows in organizations.items():
+            column = f"{database}, {organization}"
+            measured = [row for row in rows if row[QUERIES]]
+            reached[most_queries][column] = max(int(row[QUERIES]) for row in measured)
+            reached[most_ms][column] = max(int(row[USER_MS]) for row in measured if row[USER_MS])
+            reached[not_reached][column] = len(rows) - len(measured)
+            for row in rows:
+                if row[-1] != "yes":
+                    print(f"{column}: {row[0]} as {row[1]}: {row[-1]}", file=sys.stderr)
+    report.judge(reached, list(reached[most_ms]), markdown=markdown)
 
 
 def set_up() -> None:
@@ -159,31 +191,51 @@ def set_up() -> None:
 def fill(options: argparse.Namespace) -> None:
     from django.core.management import call_command
 
-    from accounts.models import User
-    from benchmarks import big_organization, busy_administration
     from opsera_portal.demo import data
 
     call_command("migrate", verbosity=0)
     call_command("createcachetable", verbosity=0)
     data.seed(echo_port=9)
-    if options.big:
-        administrator = User.objects.get(email="admin@demo.example")
-        people = big_organization.fill(administrator, entries=options.entries)
-        busy_administration.fill(administrator, people)
+    leave_as_after_a_day(options)
+
+
+def enlarge(options: argparse.Namespace) -> None:
+    from accounts.models import User
+    from benchmarks import big_organization, busy_administration
+
+    administrator = User.objects.get(email="admin@demo.example")
+    people = big_organization.fill(administrator, entries=options.entries)
+    busy_administration.fill(administrator, people)
+    # Without statistics, PostgreSQL would sort what is left for each block that is sealed.
+    big_organization.settle()
+    leave_as_after_a_day(options)
+
+
+def leave_as_after_a_day(options: argparse.Namespace) -> None:
+    from benchmarks import big_organization
+
     if not options.unsealed:
         big_organization.seal()
     big_organization.settle()
 
 
-def rows() -> list[list[str]]:
-    """Each kind of page as the person for whom it is slowest, the slowest first. Then the pages that nobody reached."""
+def measure(options: argparse.Namespace) -> None:
+    """Prints, as JSON, the rows: each kind of page as the person for whom it is slowest, the slowest first. Then the
+    pages that nobody reached."""
     slowest: dict[str, Page] = {}
+    as_user: dict[str, float] = {}
     for role in ROLES:
         for page in pages_of(role):
             slowest[page.kind] = max(page, slowest.get(page.kind, page), key=lambda measured: measured.ms)
-    measured = [page.row() for page in sorted(slowest.values(), key=lambda page: page.ms, reverse=True)]
+            if role == ORDINARY:
+                as_user[page.kind] = page.ms
+    found = sorted(slowest.values(), key=lambda page: page.ms, reverse=True)
+    rows = [page.row(as_user.get(page.kind)) for page in found]
     missing = sorted(set(kinds_of_pages()) - set(slowest) - set(NOT_REACHED))
-    return [*measured, *([kind, "nobody", *[""] * (len(HEAD) - 3), "NOT REACHED"] for kind in missing)]
+    print(json.dumps([*rows, *([kind, "nobody", *[""] * (len(HEAD) - 3), "NOT REACHED"] for kind in missing)]))
+
+
+STEPS: dict[str, Callable[[argparse.Namespace], None]] = {"fill": fill, "enlarge": enlarge, "measure": measure}
 
 
 def kinds_of_pages() -> Iterator[str]:
@@ -217,8 +269,19 @@ def pages_of(role: str) -> Iterator["Page"]:
         found = User.objects.people().filter(site_role=role, organization__slug="demo").order_by("created_at", "email")
         client.force_login(found.last())
         sign_in_recently(client)
-    for kind, path in walk(client, START_SIGNED_OUT if role == SIGNED_OUT else START):
+    for kind, path in walk(client, START_SIGNED_OUT if role == SIGNED_OUT else [*START, *starts_of_rows()]):
         yield measured(client, role, kind, path)
+
+
+def starts_of_rows() -> list[str]:
+    """The pages of the demo's pipeline with the most steps, which has no place on the first page of a long list."""
+    from django.db.models import Count
+    from django.urls import reverse
+
+    from pipelines.models import Pipeline
+
+    with_steps = Pipeline.objects.annotate(steps_count=Count("steps")).order_by("-steps_count", "pk").first()
+    return [reverse("pipelines:pipeline_detail", args=[with_steps.pk])] if with_steps else []
 
 
 def sign_in_recently(client: Any) -> None:
@@ -266,16 +329,19 @@ class Page:
     size: int
     sent: int
 
-    def row(self) -> list[str]:
+    def row(self, user_ms: float | None) -> list[str]:
+        """``user_ms``: of the page as a User; ``None`` if a User can't open it."""
+        is_quick = user_ms is None or round(user_ms) <= MOST_MS
         return [
             self.kind,
             self.role,
             str(self.queries),
             f"{self.ms:.0f}",
+            "" if user_ms is None else f"{user_ms:.0f}",
             f"{self.elapsed_ms:.0f}",
             f"{self.size / 1024:.0f}",
             f"{self.sent / 1024:.0f}",
-            "yes" if self.queries <= MOST_QUERIES and self.ms <= MOST_MS else "MISSED",
+            "yes" if self.queries <= MOST_QUERIES and is_quick else "MISSED",
         ]
 
 

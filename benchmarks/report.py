@@ -26,7 +26,10 @@ MISSED = "MISSED"
 
 @dataclass(frozen=True)
 class Goal:
-    """A number that the portal should reach. ``minimum`` and ``aim`` are for SQLite and for PostgreSQL."""
+    """A number that the portal should reach. ``minimum`` and ``aim`` are for SQLite and for PostgreSQL.
+
+    A value counts as it is, not as the table shows it: 0.4751 does not reach 0.48.
+    """
 
     label: str
     minimum: tuple[float | None, float | None]
@@ -39,7 +42,7 @@ class Goal:
         for limit, word in ((self.aim[place], "aim"), (self.minimum[place], "minimum")):
             if limit is None:
                 return "no goal"
-            if (round(value, 2) >= limit) if self.more_is_better else (round(value, 2) <= limit):
+            if value >= limit if self.more_is_better else value <= limit:
                 return word
         return MISSED
 
@@ -91,7 +94,7 @@ def _cell(goal: Goal, column: str, values: Mapping[str, float]) -> str:
     if column not in values:
         return ""
     value = values[column]
-    shown = f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
+    shown = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
     return f"{shown} {goal.verdict(column, value)}"
 
 

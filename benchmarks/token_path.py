@@ -80,8 +80,9 @@ def main() -> None:
     reached: dict[Goal, dict[str, float]] = {}
     try:
         for database in chosen:
-            rows, values = measure(database, options)
-            report.print_table(database, rows, markdown=options.markdown)
+            tables, values = measure(database, options)
+            for title, rows in tables.items():
+                report.print_table(title, rows, markdown=options.markdown)
             for goal, value in values.items():
                 reached.setdefault(goal, {})[database] = value
     except BadAnswer as error:
@@ -103,15 +104,16 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.seconds = 2, 1
+        options.rounds, options.seconds, options.requests = 2, 1, 400
     return options
 
 
-def measure(database: str, options: argparse.Namespace) -> tuple[list[list[str]], dict[Goal, float]]:
-    """Returns the rows of the table, header first, and the value of each goal. Raises ``BadAnswer`` at the first
-    unexpected answer."""
+def measure(database: str, options: argparse.Namespace) -> tuple[dict[str, list[list[str]]], dict[Goal, float]]:
+    """Returns the rows of each table by its title, header first, and the value of each goal. Raises ``BadAnswer`` at
+    the first unexpected answer."""
     with ExitStack() as stack:
         servers = {module: stack.enter_context(serving(module, database)) for module in (PORTAL, PEERS)}
+        two_processes = stack.enter_context(serving(PORTAL, database, processes=2))
         targets = {endpoint: target_of(endpoint, servers[endpoint.module]) for endpoint in ENDPOINTS}
         check_that_all_do_the_same(targets, servers)
         queries = count_queries(servers)
@@ -121,6 +123,7 @@ def measure(database: str, options: argparse.Namespace) -> tuple[list[list[str]]
             for endpoint in ENDPOINTS
         }
         head = bytes_of_head(targets[PORTALS])
+        by_processes = run_processes({1: targets[PORTALS], 2: target_of(PORTALS, two_processes)}, options)
     rows = [HEAD]
     for endpoint in ENDPOINTS:
         rate, spread, p50, p99 = describe(runs[endpoint])
@@ -128,29 +131,29 @@ def measure(database: str, options: argparse.Namespace) -> tuple[list[list[str]]
         rows.append([endpoint.label, rate, spread, ratio, p50, p99, queries[endpoint], logged[endpoint]])
     values = {goal: ratio_of(runs, endpoint) for endpoint, goal in SPEED.items()}
     values[LATENCY] = median_p99(runs[PORTALS]) / median_p99(runs[OPEN])
-    values[PROCESSES] = speed_of_two_processes(database, options)
+    values[PROCESSES] = median_rate(by_processes[2]) / median_rate(by_processes[1])
     values[HEAD_BYTES] = head
-    return rows, values
+    of_processes = [[str(number), *describe(runs)] for number, runs in by_processes.items()]
+    processes_head = ["web processes of the portal, each on a core of its own", *HEAD[1:3], "p50 ms", "p99 ms"]
+    return {database: rows, f"{database}: web processes": [processes_head, *of_processes]}, values
 
 
 def ratio_of(runs: dict[Endpoint, list[Run]], endpoint: Endpoint) -> float:
     return median_rate(runs[PORTALS]) / median_rate(runs[endpoint])
 
 
-def speed_of_two_processes(database: str, options: argparse.Namespace) -> float:
-    """Ratio of requests/s: two processes on two cores to one on one core, in alternating rounds.
+def run_processes(targets: dict[int, Target], options: argparse.Namespace) -> dict[int, list[Run]]:
+    """Two processes on two cores and one on one core, in alternating rounds.
 
     On a machine with two cores, the program that sends the requests shares a core with them.
     """
-    with ExitStack() as stack:
-        one, two = (stack.enter_context(serving(PORTAL, database, processes=number)) for number in (1, 2))
-        rates: dict[int, list[Run]] = {1: [], 2: []}
-        for number in range(options.rounds + 1):
-            for processes, server in ((1, one), (2, two)):
-                run = run_wrk(target_of(PORTALS, server), options.seconds)
-                if number:
-                    rates[processes].append(run)
-    return median_rate(rates[2]) / median_rate(rates[1])
+    runs: dict[int, list[Run]] = {number: [] for number in targets}
+    for number in range(options.rounds + 1):
+        for processes, target in targets.items():
+            run = run_wrk(target, options.seconds)
+            if number:
+                runs[processes].append(run)
+    return runs
 
 
 def target_of(endpoint: Endpoint, server: Server) -> Target:

@@ -9,6 +9,6 @@ from core.pages import submissions
 periodic_jobs.register("past limits", rate_limits.forget_past_windows, every=timedelta(hours=1))
 periodic_jobs.register("kept answers", idempotency.forget_old, every=timedelta(hours=1))
 periodic_jobs.register("past submissions", submissions.forget_past, every=timedelta(hours=1))
-periodic_jobs.register("statistics of SQLite", statistics.refresh, every=timedelta(days=1))
+periodic_jobs.register("statistics of the database", statistics.refresh, every=timedelta(days=1))
 periodic_jobs.register("mail", delivery.send_due, every=delivery.EVERY)
 periodic_jobs.register("past mail", delivery.forget_old, every=timedelta(hours=1))

@@ -174,8 +174,11 @@ def _database() -> dict[str, Any]:
             "connect_timeout": 5,
             # Only for prepared cursors (core/db/prepared_statements.py). Django's own don't prepare statements.
             "prepare_threshold": 5,
-            # A server that disappears without closing its connections is noticed within 20 s.
-            "tcp_user_timeout": 20_000,
+            # A server that disappears without closing its connections is noticed within 5 s while a query is sent, and
+            # within 10 s while its answer is awaited. Then everybody else is refused at once (core/db/postgresql).
+            "tcp_user_timeout": 5_000,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
         }
     return config
 

@@ -34,9 +34,7 @@ class CircuitBreaker:
         try:
             yield
         except failures:
-            with self._lock:
-                self._is_open, self._is_tried = True, False
-                self._next_try_at = self._clock() + SECONDS_BETWEEN_TRIES
+            self.open()
             raise
         except BaseException:
             self._is_tried = False
@@ -44,6 +42,12 @@ class CircuitBreaker:
         if self._is_open:
             with self._lock:
                 self._is_open = self._is_tried = False
+
+    def open(self) -> None:
+        """Call it also for a connection that stopped answering: the next one would not answer either."""
+        with self._lock:
+            self._is_open, self._is_tried = True, False
+            self._next_try_at = self._clock() + SECONDS_BETWEEN_TRIES
 
     def _take_the_try(self) -> None:
         with self._lock:

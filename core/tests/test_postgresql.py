@@ -1,8 +1,11 @@
 """The connection pool does not hand out connections that the server has closed."""
 
+import errno
+import os
 import time
 import uuid
 
+import psycopg
 import pytest
 from django.db import OperationalError, connection, connections
 from django.db.utils import ConnectionHandler
@@ -82,6 +85,16 @@ def test_only_the_first_attempt_waits_for_an_unreachable_server(pooled):
 
     assert waits[0] > 0.25
     assert max(waits[1:]) < 0.1
+
+
+def test_nobody_else_waits_for_a_server_that_stopped_answering(pooled):
+    pooled.ensure_connection()
+    with pytest.raises(OperationalError), pooled.wrap_database_errors:
+        raise psycopg.OperationalError(f"could not receive data from server: {os.strerror(errno.ETIMEDOUT)}")
+    pooled.close()
+
+    with pytest.raises(OperationalError, match="a moment ago"):
+        pooled.ensure_connection()
 
 
 def test_busy_pool_is_not_treated_as_an_unreachable_server(pooled):

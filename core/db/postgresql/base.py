@@ -3,13 +3,17 @@ be prepared, and not everybody waits for a server that is away. It also works be
 mode, such as PgBouncer.
 """
 
+import errno
 import logging
+import os
 import select
 from functools import cache
 from typing import Any
 
 import psycopg
 from django.db.backends.postgresql import base, operations
+from django.db.utils import DatabaseErrorWrapper
+from django.utils.functional import cached_property
 
 from core.db.circuit_breaker import CircuitBreaker, CircuitOpen
 
@@ -18,11 +22,25 @@ _ServerBindingCursor: Any = base.ServerBindingCursor
 # The driver's own reader of timestamptz.
 _MOMENTS: Any = psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, psycopg.pq.Format.TEXT)
 
+# How the driver says that the server stopped answering. There is no other sign of it.
+_TIMED_OUT = os.strerror(errno.ETIMEDOUT)
+
 logger = logging.getLogger(__name__)
 
 
 class ServerAway(psycopg.OperationalError):
     """PostgreSQL cannot be reached."""
+
+
+class _DatabaseErrors(DatabaseErrorWrapper):
+    """Also notices that the server has disappeared without closing its connections."""
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if kind is None:
+            return
+        if isinstance(error, psycopg.OperationalError) and _TIMED_OUT in str(error):
+            self.wrapper.refuse_others()
+        super().__exit__(kind, error, traceback)
 
 
 class DatabaseOperations(operations.DatabaseOperations):
@@ -60,6 +78,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
             cursor = self.connection.kept_cursor = self._preparing(self.connection)
             cursor.adapters.register_loader("timestamptz", _MOMENTS)
         return cursor
+
+    @cached_property
+    def wrap_database_errors(self) -> _DatabaseErrors:
+        return _DatabaseErrors(self)
+
+    def refuse_others(self) -> None:
+        """After the first wait in vain, nobody else waits: the other idle connections lead to the same server."""
+        if self.connection is None:
+            # The try to connect has told the circuit breaker itself.
+            return
+        _breaker_of(self.alias).open()
+        if self.pool:
+            self.pool.drain()
 
     def _preparing(self, connection: Any) -> Any:
         return (_UnpreparedCursor if self.settings_dict.get("IS_POOLED_OUTSIDE") else _PreparingCursor)(connection)
