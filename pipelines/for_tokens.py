@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Collection
 from contextlib import suppress
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 
 from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline, OfferedPipeline, PipelinesForTokens
@@ -19,8 +19,8 @@ from pipelines.querysets import PipelineQuerySet
 
 class PipelinesOfPortal(PipelinesForTokens):
     def offered_to(self, person: User, *, most: int) -> list[OfferedPipeline]:
-        runnable = Pipeline.objects.allowing(person, PipelineAction.RUN).filter(pk=OuterRef("pk"))
-        rows = Pipeline.objects.visible_to(person).annotate(can_run=Exists(runnable)).order_by("name", "pk")
+        rows = Pipeline.objects.visible_to(person).with_allowed(person, can_run=PipelineAction.RUN)
+        rows = rows.order_by("name", "pk")
         return [OfferedPipeline(*values) for values in rows.values_list("pk", "name", "can_run")[:most]]
 
     def count_seen_by(self, person: User) -> int:

@@ -87,11 +87,11 @@ def least_scope(operation: Operation, user: User) -> Scope | None:
 def scope_cards(
     user: User, *, chosen: Collection[str], pipelines: Collection[UUID] | None = None
 ) -> list[dict[str, Any]]:
-    """One card for each scope, for a token that reaches only these pipelines, or all. Each number is counted once, by
-    one query."""
+    """One card for each scope, for a token that reaches only these pipelines, or all. One query counts what it
+    reaches."""
     allowed = scopes.parse(user.own_organization.allowed_scopes)
     among, is_limited = open_to_tokens(), pipelines is not None
-    count = cache(lambda reach: reach.count(user, pipelines))
+    numbers = cache(lambda counts: counts(user, pipelines))
     is_unchosen = is_limited and not pipelines
     found = {scope: verdicts_of(frozenset({scope}), user, among, is_limited=is_limited) for scope in scopes.SCOPES}
     return [
@@ -101,7 +101,7 @@ def scope_cards(
             found[scope],
             is_allowed=scope in allowed,
             chosen=chosen,
-            count=None if is_unchosen else count,
+            count=None if is_unchosen else lambda reach: numbers(reach.counts)[reach.verb],
         )
         for scope in scopes.SCOPES
     ]

@@ -41,14 +41,14 @@ def everyone(user: Any) -> bool:
 class Reach:
     """To how many objects a person can do something now: "runs 4 pipelines".
 
-    ``count`` uses the queryset that decides on pages and in the API. Its second argument has the ids of the objects to
-    count, or ``None`` for all.
+    ``counts`` has the numbers by verb, in one query for all that can be done to these objects. It uses the queryset
+    that decides on pages and in the API. Its second argument has the ids of the objects to count, or ``None`` for all.
     """
 
     verb: str
     one: str
     many: str
-    count: Callable[[Any, Collection[UUID] | None], int]
+    counts: Callable[[Any, Collection[UUID] | None], Mapping[str, int]]
 
 
 @dataclass(frozen=True)

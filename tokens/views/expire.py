@@ -76,12 +76,15 @@ class TokenExpireView(MemberPageMixin, View):
 
 def uses_lately(token: Token, reader: User) -> int | None:
     """The number of uses in the last 7 days that the reader may see; ``None`` if some are not counted yet."""
-    uses = usage.of_token(token.pk, reader=reader)
+    return number_lately(usage.of_token(token.pk, reader=reader))
+
+
+def number_lately(uses: usage.Uses) -> int | None:
     return sum(day.total for day in usage.days(uses)[-7:]) if uses.is_complete else None
 
 
-def addresses_lately(token: Token, reader: User) -> list[str]:
-    """From where the token was used in the last 7 days, if the reader can see its log: the newest few."""
+def addresses_lately(uses: usage.Uses) -> list[str]:
+    """From where a token was used in the last 7 days: the newest few."""
     since = timezone.now() - timedelta(days=7)
-    found = usage.addresses(usage.of_token(token.pk, reader=reader))
+    found = usage.addresses(uses)
     return [address.ip for address in found if address.ip and address.last_at >= since][:ADDRESSES_SHOWN]

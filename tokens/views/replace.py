@@ -9,13 +9,14 @@ from django.views.generic import View
 
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import RecentSignInMixin
+from auditlog import usage
 from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin
 from tokens import replacement
 from tokens.forms import ReplaceTokenForm
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
-from tokens.views.expire import addresses_lately, uses_lately
+from tokens.views.expire import addresses_lately, number_lately
 from tokens.views.places import back_link
 
 
@@ -52,13 +53,14 @@ class TokenReplaceView(RecentSignInMixin, MemberPageMixin, View):
             )
             messages.info(self.request, text % {"name": token.name})
             return redirect("tokens:token_detail", pk=token.pk)
+        uses = usage.of_token(token.pk, reader=self.person)
         context = {
             "token": token,
             "form": form,
             "back": back_link(token, self.person),
             "pipelines": pipelines_seen_by(self.person, token),
-            "uses_lately": uses_lately(token, self.person),
-            "addresses_lately": addresses_lately(token, self.person),
+            "uses_lately": number_lately(uses),
+            "addresses_lately": addresses_lately(uses),
             "new_end": replacement.end_of_replacement(token),
         }
         return render(self.request, "tokens/token_replace.html", context, status=status)
