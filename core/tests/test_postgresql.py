@@ -62,6 +62,12 @@ def test_healthy_connection_is_used_again(pooled):
     assert len(seen) <= 2
 
 
+def test_statements_are_not_compiled(pooled):
+    with pooled.cursor() as cursor:
+        cursor.execute("SHOW jit")
+        assert cursor.fetchone() == ("off",)
+
+
 def test_statement_is_prepared_once(pooled):
     for _ in range(3):
         with pooled.prepared_cursor() as cursor:

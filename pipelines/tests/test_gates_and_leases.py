@@ -47,6 +47,23 @@ def test_stop_and_resume_do_not_bypass_a_gate(owner, build_server):
     assert build_server.called == ["/one", "/two"]
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_run_whose_last_step_is_a_gate_ends_when_it_is_approved(owner, build_server, interrupted):
+    stage = Stage(owner, build_server, "/one", "gate")
+    run = stage.ask()
+    stage.work()
+    if interrupted:
+        stage.do("stop")
+        stage.do("resume")
+        stage.work()
+
+    stage.do("approve")
+    stage.work()
+
+    assert state(run) == ("finished", "success")
+    assert build_server.called == ["/one"]
+
+
 def test_rejected_run_cannot_continue(owner, build_server):
     stage = Stage(owner, build_server, "gate", "/two")
     run = stage.ask()
