@@ -1,10 +1,12 @@
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
-from django.db.models import Case, Count, Exists, OuterRef, Prefetch, Q, Subquery, Sum, When
+from django.db.models import Case, Exists, OuterRef, Prefetch, Q, Subquery, Sum, When
 
 import pipelines.models
+from accounts.models import User
 from accounts.querysets import OrganizationRowsQuerySet
+from core.db.expressions import number_of
 from pipelines.access import ALLOWED, PipelineAction, item_roles_allowing, position_of
 from pipelines.run_states import OCCUPYING, RunStatus, states_with_status
 
@@ -30,16 +32,15 @@ STEP_RESULT = (
 if TYPE_CHECKING:
     import uuid
 
-    from accounts.models import User
     from pipelines.models import AccessRule, Pipeline, Run  # noqa: F401  (in the class's base)
 
 
 class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
-    def visible_to(self, user: "User") -> Self:
+    def visible_to(self, user: User) -> Self:
         """Pipelines that the person can see."""
         return self.allowing(user, PipelineAction.SEE)
 
-    def allowing(self, user: "User", action: PipelineAction) -> Self:
+    def allowing(self, user: User, action: PipelineAction) -> Self:
         """Pipelines for which the person is allowed this action: `access.standing` as a query.
 
         Operators of the installation belong to no organization: they see every pipeline in Django admin and can change
@@ -53,15 +54,12 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
         links = pipelines.models.TokenPipeline.objects.filter(token_id=token_id, pipeline=OuterRef("pk"))
         return self.filter(Exists(links))
 
-    def count_allowing(self, user: "User", *actions: PipelineAction) -> dict[PipelineAction, int]:
+    def count_allowing(self, user: User, *actions: PipelineAction) -> dict[PipelineAction, int]:
         """For how many pipelines the person is allowed each action, in one query."""
-        conditions = {action: condition for action in actions if (condition := self._condition(user, action)) != NONE}
-        numbers = self.visible_to(user).aggregate(
-            **{action.name: Count("pk", filter=condition) for action, condition in conditions.items()}
-        )
-        return {action: numbers.get(action.name, 0) for action in actions}
+        numbers = (number_of(self.allowing(user, action)) for action in actions)
+        return dict(zip(actions, User.objects.filter(pk=user.pk).values_list(*numbers).get(), strict=True))
 
-    def with_allowed(self, user: "User", **actions: PipelineAction) -> Self:
+    def with_allowed(self, user: User, **actions: PipelineAction) -> Self:
         """Annotates whether the person is allowed each action, for rows that they can see."""
         is_allowed = {
             name: Case(When(self._condition(user, action), then=True), default=False)
@@ -69,11 +67,11 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
         }
         return self.annotate(**is_allowed)
 
-    def _allowing(self, user: "User", action: PipelineAction) -> Self:
+    def _allowing(self, user: User, action: PipelineAction) -> Self:
         condition = self._condition(user, action)
         return self.none() if condition == NONE else self.in_organization(user).filter(condition)
 
-    def _condition(self, user: "User", action: PipelineAction) -> Q:
+    def _condition(self, user: User, action: PipelineAction) -> Q:
         """For pipelines of the person's organization."""
         if not user.is_active:
             return NONE
@@ -86,7 +84,7 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
             return ALL
         return self._given(user, action)
 
-    def _given(self, user: "User", action: PipelineAction) -> Q:
+    def _given(self, user: User, action: PipelineAction) -> Q:
         """By ownership, by the absence of rules, or by a rule. Subqueries instead of joins, so that each row appears
         once, however many groups match."""
         rules = pipelines.models.AccessRule.objects.filter(pipeline=OuterRef("pk"))
@@ -116,7 +114,7 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
 
 
 class AccessRuleQuerySet(models.QuerySet["AccessRule"]):
-    def about(self, user: "User") -> "models.QuerySet[Any]":
+    def about(self, user: User) -> "models.QuerySet[Any]":
         """Rules with ``is_direct`` and ``is_of_group``: whether each names the person or one of their groups."""
         groups = user.member_groups.order_by().values("pk")
         return self.order_by().annotate(
@@ -132,7 +130,7 @@ class AccessRuleQuerySet(models.QuerySet["AccessRule"]):
 
 
 class RunQuerySet(OrganizationRowsQuerySet["Run"]):
-    def visible_to(self, user: "User") -> Self:
+    def visible_to(self, user: User) -> Self:
         """Runs of pipelines that the person can see. Runs of deleted pipelines are for roles that read everything, and
         for no token that is limited to chosen pipelines."""
         seen = Q(pipeline__in=pipelines.models.Pipeline.objects.visible_to(user))
@@ -144,7 +142,7 @@ class RunQuerySet(OrganizationRowsQuerySet["Run"]):
             seen |= Q(pipeline=None, organization_id=user.organization_id)
         return self.filter(seen)
 
-    def listed_for(self, user: "User", *, is_search: bool = False) -> Self:
+    def listed_for(self, user: User, *, is_search: bool = False) -> Self:
         """`visible_to`, so that the newest are found quickly among all runs of the organization.
 
         With the organization as a condition, the database reads its runs in the order of an index until the page is
@@ -155,7 +153,7 @@ class RunQuerySet(OrganizationRowsQuerySet["Run"]):
         many = MANY_FOR_A_SEARCH if is_search else MANY_FOR_A_PAGE
         return rows.in_organization(user) if self._sees_more_than(many, user) else rows
 
-    def _sees_more_than(self, many: int, user: "User") -> bool:
+    def _sees_more_than(self, many: int, user: User) -> bool:
         """At most one query, of pipelines: each counts its runs."""
         if position_of(user).always is not None and user.limited_by_token is None:
             return True

@@ -111,11 +111,11 @@ def test_link_with_a_closed_scope_says_that_it_was_left_out(client, owner):
     ]
 
 
-def test_cards_make_two_queries(world, owner, django_assert_num_queries):
+def test_cards_make_one_query(world, owner, django_assert_num_queries):
     organization = owner.own_organization
     assert organization.allowed_scopes
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(1):
         scope_cards(owner, chosen=())
 
 
