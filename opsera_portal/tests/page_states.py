@@ -226,7 +226,22 @@ def wrongly_sent_to_admin(page: Any, links: Links) -> None:
     page.locator(".errornote").wait_for()
 
 
+def too_large(page: Any, links: Links) -> None:
+    go(page, "/profile/preferences/")
+    page.locator("main form").first.evaluate(
+        """form => {
+            const field = document.createElement("textarea");
+            field.name = "text";
+            field.value = "x".repeat(300_000);
+            form.append(field);
+            form.submit();
+        }"""
+    )
+    page.wait_for_load_state()
+
+
 ADMIN_ROW = "#result_list tbody th a"
+SERVICE_ACCOUNTS = "/organization/service-accounts/"
 TOKENS = at("/profile/tokens/")
 TWO_FACTOR_PAGE = at("/profile/security/two-factor/")
 PRODUCTION = "Deploy to production"
@@ -297,6 +312,12 @@ STATES = [
     State("Logs", "action", ("user",), first_of("/profile/activity-log/", "tbody tr a[href*='activity-log/']")),
     State("Logs", "authentication log of the organization", OF_ORGANIZATION, at("/organization/authentication-log/")),
     State("Logs", "activity log of the organization", OF_ORGANIZATION, at("/organization/activity-log/")),
+    State(
+        "Logs",
+        "use of a token of the organization",
+        OF_ORGANIZATION,
+        first_of("/organization/authentication-log/", "#authentication-log tbody tr a[href*='authentication-log/']"),
+    ),
     # Profile
     State("Profile", "page", ("user", "admin"), at("/profile/")),
     State("Profile", "preferences", ("user",), at("/profile/preferences/")),
@@ -335,6 +356,18 @@ STATES = [
     State("Organization", "webhooks", ("admin",), at("/organization/webhooks/")),
     State("Organization", "webhook", ("admin",), below("/organization/webhooks/", "Echo")),
     State("Organization", "add a webhook", ("admin",), at("/organization/webhooks/new/")),
+    State("Organization", "edit a webhook", ("admin",), below("/organization/webhooks/", "Echo", "edit/")),
+    State("Organization", "service accounts", OF_ORGANIZATION, at(SERVICE_ACCOUNTS)),
+    State("Organization", "service account", OF_ORGANIZATION, below(SERVICE_ACCOUNTS, "CI deploy")),
+    State("Organization", "orphaned service account", ("admin",), below(SERVICE_ACCOUNTS, "Nightly backup")),
+    State("Organization", "add a service account", ("admin",), at(f"{SERVICE_ACCOUNTS}new/")),
+    State("Organization", "edit a service account", ("admin",), below(SERVICE_ACCOUNTS, "CI deploy", "edit/")),
+    State("Tokens", "of a service account", ("admin",), below(SERVICE_ACCOUNTS, "CI deploy", "tokens/")),
+    State("Organization", "approvals", ("security", "auditor"), at("/organization/approvals/?state=waiting")),
+    State(
+        "Organization", "token to approve", ("security", "auditor"), below("/organization/approvals/", "Log archive")
+    ),
+    State("Organization", "single sign-on", ("admin",), at("/organization/single-sign-on/")),
     State("Organization", "users", OF_ORGANIZATION, at("/organization/users/")),
     State("Organization", "user", OF_ORGANIZATION, below("/organization/users/", "Uma Patel")),
     State("Organization", "invited user", ("admin",), below("/organization/users/", "Ines Vogel")),
@@ -408,6 +441,8 @@ STATES = [
     State("Django admin", "use of a token", ("admin",), first_of("/admin/auditlog/tokenuse/", ADMIN_ROW)),
     State("Django admin", "activity log", ("admin",), at("/admin/auditlog/activity/?q=user")),
     # Errors
+    State("Errors", "bad request", ("user", NOBODY), at(f"/login/?q={'x' * 9_000}")),
+    State("Errors", "too large", ("user",), too_large),
     State("Errors", "not found", ("user", NOBODY), at("/nothing-here/")),
     State("Errors", "not allowed", ("user",), at("/organization/users/invite/")),
     State("Errors", "wrong method", ("admin",), at("/organization/policy/save/")),
@@ -441,6 +476,8 @@ CROWDED_STATES = [
     State(MANY, "tokens of the organization", ("admin",), at("/organization/tokens/")),
     State(MANY, "access review", ("admin",), at("/organization/access-review/")),
     State(MANY, "mail", ("admin",), at("/organization/mails/")),
+    State(MANY, "expire: dialog", ("admin",), dialog(TOKENS, "[data-expire]")),
+    State(MANY, "new token", ("admin",), new_token),
     State(MANY, "pipelines", ("admin",), at("/pipelines/")),
     State(MANY, "runs", ("admin",), at("/pipelines/runs/")),
     State(MANY, "pipeline", ("admin",), containing(f"/pipelines/?q={BUILD}", BUILD)),
