@@ -120,6 +120,28 @@ def test_focus_on_a_time_outside_of_tables_shows_the_exact_time_and_moves_nothin
     assert exact.bounding_box()["width"] > 50
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Tokyo"])
+def test_log_in_a_wide_window_shows_utc_below_each_time_in_rows_of_usual_height(browser_of, zone):
+    page = browser_of("user")
+    choose_time_zone(page, zone)
+    open_at(page, "/profile/activity-log/", 1280)
+
+    cells = page.locator("#activity-log td[data-column=at]")
+    expect(cells.first.locator(".moment-exact")).to_contain_text(" UTC")
+    assert cells.first.locator(".moment-exact").bounding_box()["width"] > 80
+    heights = cells.locator("a").evaluate_all("links => links.map(link => link.getBoundingClientRect().height)")
+    assert max(heights) <= 40
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    choose_time_zone(page, "UTC")
+
+
+def choose_time_zone(page, zone):
+    page.goto("/profile/preferences/")
+    page.get_by_role("combobox", name="Time zone").fill(zone)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+
+
 @pytest.mark.parametrize("path", ["/profile/authentication-log/", "/organization/authentication-log/"])
 def test_log_prints_as_a_table_with_about_30_entries_on_a_page(browser_of, path):
     page = browser_of("admin")
