@@ -139,7 +139,7 @@ def choose_time_zone(page, zone):
     page.goto("/profile/preferences/")
     page.get_by_role("combobox", name="Time zone").fill(zone)
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.get_by_text("were saved.")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["/profile/authentication-log/", "/organization/authentication-log/"])
