@@ -271,6 +271,15 @@ def test_reader_with_very_many_tokens_filters_by_token_id(reader, auditor, monke
     assert re.search('<input [^>]*id="id_token_id"', reader.get(MY_USES).content.decode())
 
 
+@pytest.mark.parametrize("page", [OUR_USES, OUR_ACTIVITY])
+@pytest.mark.once
+def test_name_instead_of_the_id_of_a_token_leads_to_the_search(reader, page):
+    shown = reader.get(page, {"token_id": "nightly"})
+
+    field = shown.context["filter"].form["token_id"]
+    assert (field.label, field.errors) == ("Token ID", ["Enter the ID of a token. “Search” finds the name."])
+
+
 @pytest.mark.once
 def test_each_filter_that_is_set_can_be_removed(reader, auditor):
     answer = reader.get(OUR_USES, {"outcome": "refused", "q": "a b&c", "ip": "", "cursor": "x"})
