@@ -131,7 +131,7 @@ class TokenUseFilter(LogFilter):
         method="filter_scope",
         empty_label=_("Any scope"),
     )
-    token_id = IdFilter(label=_("Token"), method="filter_token")
+    token_id = IdFilter(label=_("Token ID"), method="filter_token")
     ip = AddressFilter(label=_("Address"))
     request_id = IdFilter(label=_("Request ID"))
 
@@ -189,7 +189,7 @@ class ActivityFilter(LogFilter):
 
     type = ChoiceFilter(label=_("Type"), choices=ActionType.choices, empty_label=_("Any type"))
     action = ChoiceFilter(label=_("Action"), choices=Action.choices, empty_label=_("Any action"))
-    token_id = IdFilter(label=_("Token"), field_name="token_id")
+    token_id = IdFilter(label=_("Token ID"), field_name="token_id")
     ip = AddressFilter(label=_("Address"))
     request_id = IdFilter(label=_("Request ID"))
 

@@ -63,7 +63,7 @@ class Month:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="partitions", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--entries", type=int, default=5_000_000)
+    parser.add_argument("--entries", type=int, default=20_000_000)
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
     options = parser.parse_args()
     if "PostgreSQL" not in servers.databases():

@@ -6,13 +6,35 @@ too.
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext_lazy as _
+
 from accounts.models import User
 from core.api import scopes
-from core.api.operations import Route, routes
+from core.api.operations import Route, routes, tag_of
+from core.text import Text
 from tokens.models import Token
 from tokens.states import TokenState
 
 RUN_PIPELINE = "/api/v1/pipeline/run"
+
+# What operations are about, by the tags of the API, in the order of the page. Some tags have the same title.
+TITLES: dict[str, Text] = {
+    "pipelines": _("Pipelines"),
+    "me": _("Profile"),
+    "tokens": _("Access tokens"),
+    "approvals": _("Approvals"),
+    "review-campaigns": _("Review campaigns"),
+    "logs": _("Logs"),
+    "organization": _("Organization"),
+    "users": _("Users"),
+    "groups": _("Groups"),
+    "service-accounts": _("Service accounts"),
+    "trust-rules": _("Trust"),
+    "token-exchange": _("Trust"),
+    "webhooks": _("Webhooks"),
+    "scim": "SCIM",
+}
+_ORDER = {tag: place for place, tag in enumerate(TITLES)}
 
 
 @dataclass(frozen=True)
@@ -21,6 +43,11 @@ class Verdict:
     scope_opens: bool
     role_allows: bool
     limit_allows: bool = True
+
+    @property
+    def title(self) -> str:
+        """What the operation is about."""
+        return str(TITLES[tag_of(self.route.path)])
 
     @property
     def allows(self) -> bool:
@@ -50,6 +77,11 @@ def verdicts_of(
         )
         for route in among
     ]
+
+
+def by_title(found: list[Verdict]) -> list[Verdict]:
+    """Sorted, so that those with the same title are next to each other."""
+    return sorted(found, key=lambda verdict: _ORDER[tag_of(verdict.route.path)])
 
 
 def can_run_pipelines(token: Token) -> bool:

@@ -1,6 +1,6 @@
 import math
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -110,6 +110,11 @@ def anchor_of(token: Token) -> str:
     return f"token-{token.pk}"
 
 
+def anchor_of_name(token_id: uuid.UUID) -> str:
+    """The id of the link in its row, which gets the focus if an action leads to it."""
+    return f"name-{token_id}"
+
+
 def _left_to_show(until: datetime) -> str:
     """How long a token can still be shown: minutes as in `relative`, so that a new one has 10; hours rounded down."""
     seconds = math.floor((until - timezone.now()).total_seconds() + 0.5)
@@ -150,6 +155,12 @@ class TokenTable(PortalTable):
 
     _last: tuple[Token, TokenState] | None = None
 
+    def row_values(self, records: Sequence[Token]) -> Iterator[tuple[Any, ...]]:
+        keys = [record.pk for record in records]
+        # Of each row, the one after it; of the last row, the one before it.
+        self._next_rows = dict(zip(keys, [*keys[1:], *keys[-2:-1]], strict=False))
+        return super().row_values(records)
+
     def row_attributes(self, record: Token) -> dict[str, Any]:
         kind = _row_kind(record, self._state_of(record))
         return {"id": anchor_of(record), "data-token": record.pk, "data-row": kind, "class": kind}
@@ -161,7 +172,8 @@ class TokenTable(PortalTable):
         return self._last[1]
 
     def render_name(self, record: Token) -> SafeString:
-        return name_link(record)
+        address = address_of("tokens:token_detail", record.pk)
+        return format_html('<a href="{}" id="{}">{}</a>', address, anchor_of_name(record.pk), record.name)
 
     def render_scope(self, record: Token) -> SafeString:
         return scope_labels(record)
@@ -183,7 +195,7 @@ class TokenTable(PortalTable):
             return ""
         expire = format_html(
             '<a class="button quiet small" href="{}" data-dialog data-expire="{}" aria-label="{}">{}</a>',
-            self.leading_back(address_of("tokens:token_expire", record.pk)),
+            self._expire_url(record),
             record.pk,
             gettext("Expire %(name)s") % {"name": record.name},
             gettext("Expire"),
@@ -199,6 +211,12 @@ class TokenTable(PortalTable):
             gettext("Show it now"),
         )
         return format_html("{} {}", show, expire)
+
+    def _expire_url(self, token: Token) -> str:
+        """Leads back to this list: if its filters hide the token then, to the next row."""
+        url = address_of("tokens:token_expire", token.pk)
+        back, next_row = self.leading_back(url), self._next_rows.get(token.pk)
+        return f"{back}&next_row={next_row}" if next_row and back != url else back
 
 
 class OrganizationTokenTable(TokenTable):

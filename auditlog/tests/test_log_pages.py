@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import resolve
@@ -270,6 +271,15 @@ def test_reader_with_very_many_tokens_filters_by_token_id(reader, auditor, monke
     assert re.search('<input [^>]*id="id_token_id"', reader.get(MY_USES).content.decode())
 
 
+@pytest.mark.parametrize("page", [OUR_USES, OUR_ACTIVITY])
+@pytest.mark.once
+def test_name_instead_of_the_id_of_a_token_leads_to_the_search(reader, page):
+    shown = reader.get(page, {"token_id": "nightly"})
+
+    field = shown.context["filter"].form["token_id"]
+    assert (field.label, field.errors) == ("Token ID", ["Enter the ID of a token. “Search” finds the name."])
+
+
 @pytest.mark.once
 def test_each_filter_that_is_set_can_be_removed(reader, auditor):
     answer = reader.get(OUR_USES, {"outcome": "refused", "q": "a b&c", "ip": "", "cursor": "x"})
@@ -284,11 +294,43 @@ def test_each_filter_that_is_set_can_be_removed(reader, auditor):
     page = answer.content.decode()
     assert 'data-filter="outcome"' in page
     assert 'id="clear-filters"' in page
+    assert f">{settings.PORTAL_URL}{OUR_USES}?outcome=refused&amp;q=a+b%26c</span>" in page
+    assert "Copy link to this view" in page
 
 
 @pytest.mark.once
 def test_list_without_a_filter_has_no_filter_chips(reader):
-    assert "filter-chips" not in reader.get(OUR_USES).content.decode()
+    page = reader.get(OUR_USES).content.decode()
+
+    assert "filter-chips" not in page
+    assert "Copy link to this view" not in page
+
+
+@pytest.mark.parametrize(
+    ("page", "found"),
+    [
+        (MY_USES, {"Refused in the last 24 hours": 1, "Last 24 hours": 2}),
+        (OUR_USES, {"Refused in the last 24 hours": 1, "Last 24 hours": 2}),
+        (MY_ACTIVITY, {"Last 24 hours": 1}),
+        (OUR_ACTIVITY, {"Last 24 hours": 1}),
+    ],
+)
+@pytest.mark.once
+def test_link_to_the_last_24_hours_finds_their_entries_in_every_time_zone(reader, auditor, page, found):
+    auditor.time_zone = "Asia/Tokyo"
+    auditor.save()
+    before = timezone.now() - timedelta(hours=24, minutes=2)
+    add_uses(
+        auditor,
+        {"at": before, "outcome": "refused", "target": "a"},
+        {"outcome": "refused", "target": "b"},
+        {"target": "c"},
+    )
+    add_actions(auditor, {"at": before, "target_name": "a"}, {"target_name": "b"})
+
+    presets = reader.get(page, {"ip": "192.0.2.1"}).context["presets"]
+
+    assert {preset["label"]: len(names(reader.get(preset["url"]))) for preset in presets} == found
 
 
 @pytest.mark.parametrize("page", ROUTES)

@@ -1,14 +1,19 @@
 """What the pages of both logs share: a list, one entry, and a file; of a person's own log and of the organization's."""
 
 import uuid
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 from django.core.exceptions import BadRequest
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.generic import DetailView, View
 from rest_framework.serializers import ModelSerializer
 
@@ -19,6 +24,8 @@ from auditlog.views.live import LiveTableMixin
 from core.db.unreadable import mark_unreadable
 from core.pages import errors
 from core.pages.views import MemberPageMixin, SectionMixin
+from core.reading import local
+from core.text import Text
 
 
 class LogPageMixin(SectionMixin, MemberPageMixin):
@@ -93,10 +100,23 @@ class LogTableMixin(LiveTableMixin):
 
 
 class LogListView(LogPageMixin, LogTableMixin):
+    """``lately``: labels of links to the entries of the last 24 hours, each with further filters."""
+
     template_name = "auditlog/log_list.html"
+    lately: ClassVar[tuple[tuple[Text, Mapping[str, str]], ...]] = ((gettext_lazy("Last 24 hours"), {}),)
 
     def get_export_url(self) -> str:
         return self.url("export")
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        # As a person would type it: in their time zone.
+        since = f"{local(timezone.now() - timedelta(days=1)):%Y-%m-%dT%H:%M}"
+        live = {"live": "1"} if self.wants_live else {}
+        presets = [
+            {"label": label, "url": f"{self.request.path}?{urlencode({**filters, 'since_at': since, **live})}"}
+            for label, filters in self.lately
+        ]
+        return super().get_context_data(presets=presets, **kwargs)
 
 
 class LogDetailView(LogPageMixin, DetailView[Any]):

@@ -25,7 +25,14 @@ class TokenUseMixin(LogPageMixin):
     serializer_class = TokenUseSerializer
 
 
-class TokenUseListView(TokenUseMixin, LogListView):
+class TokenUseListMixin(TokenUseMixin, LogListView):
+    lately = (
+        (_("Refused in the last 24 hours"), {"outcome": TokenUse.Outcome.REFUSED.value}),
+        *LogListView.lately,
+    )
+
+
+class TokenUseListView(TokenUseListMixin):
     """All uses of the person's own tokens."""
 
     table_class = TokenUseTable
@@ -35,7 +42,7 @@ class TokenUseListView(TokenUseMixin, LogListView):
     }
 
 
-class OrganizationTokenUseListView(OrganizationLogMixin, TokenUseMixin, LogListView):
+class OrganizationTokenUseListView(OrganizationLogMixin, TokenUseListMixin):
     """All uses of all tokens in the organization."""
 
     filterset_class = OrganizationTokenUseFilter

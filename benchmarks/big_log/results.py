@@ -92,9 +92,10 @@ class Results:
 
 @cache
 def commit() -> str:
-    """The short id of the measured commit, with a plus sign if files differ from it."""
+    """The short id of the measured commit, with a plus sign if files differ from it, apart from documents."""
     try:
-        return _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
+        changed = _git("status", "--porcelain", "-uno", "--", ":/", ":(exclude,top)docs")
+        return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -167,6 +167,16 @@ def _walk(patterns: list[URLPattern | URLResolver], prefix: str) -> Iterator[Rou
                 yield Route(method, "/" + path, operation)
 
 
+# The first parts of addresses that are about pipelines, too.
+_OF_PIPELINES = {"pipeline", "runs", "step-templates"}
+
+
+def tag_of(path: str) -> str:
+    """What an operation is about: the first part of its address after `/api/v1/`, or `scim`."""
+    first = path.removeprefix("/api/v1").split("/")[1]
+    return "pipelines" if first in _OF_PIPELINES else first
+
+
 def api_methods(pattern: URLPattern) -> list[str]:
     """The HTTP methods that the view behind ``pattern`` answers."""
     view = pattern.callback.cls  # type: ignore[attr-defined]

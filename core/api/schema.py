@@ -16,13 +16,13 @@ from drf_spectacular.plumbing import get_doc
 from drf_spectacular.utils import OpenApiParameter
 
 from core.api import etags, idempotency, sunset, throttling
-from core.api.operations import Operation, operation_of
+from core.api.operations import Operation, operation_of, tag_of
 from core.api.problems import CODES, CONTENT_TYPE, TITLES, ReauthenticationRequired
 
 _BEARER = "accessToken"
 _SESSION = "browserSession"
 
-# In the order in which newcomers need them. Operations get their tag from the first part of the address after /api/v1/.
+# In the order in which newcomers need them. Operations get their tag from their address (`tag_of`).
 TAGS = [
     {"name": "me", "description": "The caller: who they are, their logs, usage, sessions and preferences."},
     {"name": "tokens", "description": "Personal access tokens. Only metadata: a token is shown once, when created."},
@@ -186,8 +186,7 @@ class OperationSchema(AutoSchema):
         return parameters
 
     def get_tags(self) -> list[str]:
-        first = self.path.removeprefix("/api/v1/").split("/")[0]
-        return [{"pipeline": "pipelines", "runs": "pipelines", "step-templates": "pipelines"}.get(first, first)]
+        return [tag_of(self.path)]
 
     def get_summary(self) -> str:
         return str(self.operation.label) if self.operation else ""

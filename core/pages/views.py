@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.mixins import AccessMixin
 from django.core.exceptions import PermissionDenied
@@ -216,7 +217,8 @@ class KeysetTableMixin(SingleTableMixin, FilteredListMixin):
             searches_back=not page.is_backward,
             is_invalid=self._cursor_is_invalid,
         )
-        return super().get_context_data(page=links, chips=self.chips(), **kwargs)
+        view_url = f"{settings.PORTAL_URL}{self.narrowed_url()}"
+        return super().get_context_data(page=links, chips=self.chips(), view_url=view_url, **kwargs)
 
     def _count(self, page: KeysetPage[Any]) -> str | None:
         """The number of entries, if it can be determined quickly."""

@@ -8,7 +8,7 @@ import pytest
 import time_machine
 from dateutil.relativedelta import relativedelta
 
-from core.pages.templatetags.portal import exact, logged_at, relative, time_zone, took
+from core.pages.templatetags.portal import exact, logged_at, moment, relative, time_zone, took
 from core.reading import reading_as, time_zones, zone_of
 from tokens.lifetimes import Lifetime, end_of
 
@@ -144,6 +144,18 @@ def test_duration_is_shown_in_its_two_largest_units(duration, words):
 def test_exact_time_is_in_the_zone_of_the_reader_with_utc_beside_it(zone, at, shown):
     with reading_as("", zone):
         assert exact(at) == shown
+
+
+@pytest.mark.parametrize(("is_stop", "tabindex"), [(False, "-1"), (True, "0")])
+def test_time_in_words_can_have_the_focus_and_contains_the_exact_time(is_stop, tabindex):
+    with time_machine.travel(NOW, tick=False):
+        shown = moment(NOW - DAY, is_stop=is_stop)
+
+    at = "31 January 2027, 09:30 UTC"
+    assert shown == (
+        f'<time class="moment" tabindex="{tabindex}" datetime="2027-01-31T09:30:00+00:00" title="{at}">1 day ago'
+        f'<span class="moment-exact"> {at}</span></time>'
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,17 @@ def test_tab_goes_through_the_bar_as_people_see_it(page):
     assert places == sorted(places)
 
 
+def test_allowed_and_refused_differ_in_forced_colors(page):
+    page.emulate_media(forced_colors="active")
+
+    for parts, property_name in ((".chart-key", "backgroundColor"), (".chart-allowed, .chart-refused", "fill")):
+        found = page.locator(parts).evaluate_all(
+            "(all, name) => all.map(one => getComputedStyle(one, one.matches('rect') ? null : '::before')[name])",
+            property_name,
+        )
+        assert len(set(found)) == 2
+
+
 def test_the_chart_can_be_read_as_a_table(page):
     table = page.get_by_role("table", name="Uses of your tokens per day")
     expect(table).to_be_hidden()

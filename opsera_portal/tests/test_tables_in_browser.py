@@ -1,4 +1,4 @@
-"""Tables in a real browser: as cards on phones, with the exact times of a row, and on paper."""
+"""Tables and times in a real browser: as cards on phones, with exact times, and on paper."""
 
 import pytest
 from playwright.sync_api import expect
@@ -96,6 +96,50 @@ def test_tap_on_a_time_shows_the_exact_time(browser_of):
 
     assert time.locator(".moment-exact").bounding_box()["width"] > 100
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [PHONE, 1280])
+def test_focus_on_a_time_outside_of_tables_shows_the_exact_time_and_moves_nothing(browser_of, width):
+    page = open_at(browser_of("user"), "/profile/tokens/", width)
+    page.locator("#tokens tbody a").first.click()
+    time = page.locator(".figure time")
+    exact = time.locator(".moment-exact")
+    height = "document.documentElement.scrollHeight"
+    before = page.evaluate(height)
+    assert exact.bounding_box()["width"] <= 1
+
+    page.locator(".figure a").last.focus()
+    page.keyboard.press("Tab")
+
+    expect(time).to_be_focused()
+    assert exact.bounding_box()["width"] > 50
+    assert page.evaluate(height) == before
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    time.blur()
+    page.emulate_media(media="print")
+    assert exact.bounding_box()["width"] > 50
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Tokyo"])
+def test_log_in_a_wide_window_shows_utc_below_each_time_in_rows_of_usual_height(browser_of, zone):
+    page = browser_of("user")
+    choose_time_zone(page, zone)
+    open_at(page, "/profile/activity-log/", 1280)
+
+    cells = page.locator("#activity-log td[data-column=at]")
+    expect(cells.first.locator(".moment-exact")).to_contain_text(" UTC")
+    assert cells.first.locator(".moment-exact").bounding_box()["width"] > 80
+    heights = cells.locator("a").evaluate_all("links => links.map(link => link.getBoundingClientRect().height)")
+    assert max(heights) <= 40
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    choose_time_zone(page, "UTC")
+
+
+def choose_time_zone(page, zone):
+    page.goto("/profile/preferences/")
+    page.get_by_role("combobox", name="Time zone").fill(zone)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("were saved.")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["/profile/authentication-log/", "/organization/authentication-log/"])

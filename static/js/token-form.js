@@ -5,7 +5,8 @@
    `time[data-end]`, and for the date that a person chooses, in `[data-end-of-date]`. Without scripts, the page shows
    UTC.
 
-   After an action, the page leads back to the row (`#token-...`), or to the list if a filter hides the row now. */
+   After an action, the page leads back to the row (`#token-...`), or if a filter hides it, to the next one
+   (`#name-...`); or to the list if the page has neither. */
 "use strict";
 
 const form = document.querySelector("[data-token-form]");
@@ -156,6 +157,6 @@ for (const output of document.querySelectorAll("[data-end-of-date]")) {
 }
 
 const row = window.location.hash.slice(1);
-if (row.startsWith("token-") && !document.getElementById(row)) {
+if (/^(token|name)-/.test(row) && !document.getElementById(row)) {
   document.getElementById("tokens-heading").scrollIntoView();
 }

@@ -116,6 +116,23 @@ def test_list_keeps_filters_order_and_page_after_a_token_is_expired(client, admi
     assert f'href="{where.replace("&", "&amp;")}"' in page.text  # Cancel
 
 
+@pytest.mark.parametrize("where", ["/profile/tokens/?state=active", "/organization/tokens/?state=live"])
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_list_leads_to_the_next_row_if_its_filters_hide_the_expired_token(client, administrator, where, row):
+    tokens = [TokenFactory(owner=administrator) for _ in range(3)]
+    client.force_login(administrator)
+    page = client.get(f"{where}&sort=created_at").text
+    link = link_in(page, f'data-expire="{tokens[row].pk}"')
+
+    asked = client.get(link).text
+    sent = {name: value_of(asked, name) for name in ("next", "next_row")}
+    answer = client.post(page_of(tokens[row]) + "expire/", sent)
+
+    next_row = tokens[(1, 2, 1)[row]]
+    assert answer.url == f"{where}&sort=created_at#name-{next_row.pk}"
+    assert f'id="name-{next_row.pk}"' in page
+
+
 def test_list_keeps_order_and_page_after_many_tokens_are_expired(client, administrator, owner):
     where = "/organization/tokens/?q=nightly&sort=name"
     TokenFactory(owner=owner, name="nightly")

@@ -86,7 +86,7 @@ def test_confirmation_for_an_ended_token_redirects_to_the_list(client, owner, to
 
     answer = client.get(reverse("tokens:token_expire", args=[token.pk]), follow=True)
 
-    assert answer.redirect_chain == [("/profile/tokens/", 302)]
+    assert answer.redirect_chain == [(f"/profile/tokens/#token-{token.pk}", 302)]
     assert "had already expired" in answer.content.decode()
 
 

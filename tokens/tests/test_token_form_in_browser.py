@@ -166,18 +166,43 @@ def test_expiring_a_token_leads_back_to_its_row(browser_of):
     assert page.evaluate("scrollY") > scrolled / 2 > 50
 
 
-def test_expiring_a_token_that_leaves_the_list_leads_back_to_the_list(browser_of):
-    page = browser_of("user")
-    create(page, "leaves the list")
-    page.goto(f"{PAGE}?state=active")
-    expire(page, "leaves the list")
+@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize("path", [PAGE, "/organization/tokens/"])
+def test_expiring_a_token_that_leaves_the_list_leads_to_the_next_row(browser_of, path, scripts):
+    page = browser_of("admin", java_script_enabled=scripts)
+    name = f"leaves {path.split('/')[1]} {'with' if scripts else 'without'} scripts"
+    create(page, name)
+    page.goto(f"{path}?state=live")
+    next_name = (
+        page.locator("#tokens tr")
+        .filter(has_text=name)
+        .locator("xpath=following-sibling::tr[1]//a")
+        .first.text_content()
+    )
+    page.get_by_role("link", name=f"Expire {name}").click()
+    page.get_by_role("button", name="Expire token").click()
 
-    page.wait_for_url("**/profile/tokens/?state=active#token-*")
-    expect(page.get_by_role("link", name="leaves the list", exact=True)).to_have_count(0)
-    expect(page.locator("#tokens-heading")).to_be_in_viewport()
-    expect(page.locator("#id_name")).not_to_be_in_viewport()
+    page.wait_for_url(f"**{path}?state=live#name-*")
+    expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)
+    focused = page.locator("#tokens a:focus")
+    expect(focused).to_have_text(next_name)
+    expect(focused).to_be_in_viewport()
+    # The message does not cover the row, and after some seconds it is only at its own place.
+    message = page.locator(".messages")
+    expect(message).to_be_in_viewport()
+    assert bottom_of(message) <= focused.bounding_box()["y"]
+
+
+def test_expiring_the_last_token_of_a_list_leads_back_to_the_list(browser_of):
+    page = browser_of("user")
+    create(page, "last of its list")
+    page.goto(f"{PAGE}?state=pending&q=last+of+its+list")
+    expire(page, "last of its list")
+
+    page.wait_for_url(f"**{PAGE}?state=pending&q=last+of+its+list#token-*")
     # The message is above the heading, and after some seconds only at its own place.
     message, heading = page.locator(".messages"), page.locator("#tokens-heading")
+    expect(heading).to_be_in_viewport()
     expect(message).to_be_in_viewport()
     assert bottom_of(message) <= heading.bounding_box()["y"]
     message.evaluate("messages => messages.getAnimations().forEach(animation => animation.finish())")

@@ -14,8 +14,10 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from accounts.tests.factors import signed_in_just_now
 from auditlog.tests.test_logs import use
+from core.api.operations import tag_of
 from opsera_portal.tests.naughty import NAUGHTY_STRINGS
 from pipelines.tests.factories import PipelineFactory
+from tokens.allowed_operations import TITLES, open_to_tokens
 from tokens.forms import TokenForm
 from tokens.lifetimes import now_in_seconds
 from tokens.models import Token
@@ -318,6 +320,22 @@ def test_token_page_shows_what_the_token_can_do_now(signed_in, owner):
     assert f"{len(can)} of {len(can) + len(cannot)} <" in " ".join(page.content.decode().split())
     assert f'href="/profile/authentication-log/?token_id={token.pk}"' in text(page)
     assert text(page).index('id="operations"') < text(page).index('id="closed"') < text(page).index('id="log-heading"')
+
+
+def test_token_page_groups_what_the_token_can_do_and_folds_many(signed_in, owner):
+    few, many = (
+        " ".join(text(signed_in.get(f"{PAGE}{TokenFactory(owner=owner, scope=scope).pk}/")).split())
+        for scope in ("pipeline-readonly", "api")
+    )
+
+    assert re.search(r'<h3>Pipelines: \d+</h3> <ul class="operation-list"', few)
+    assert "<summary>Pipelines: " not in few
+    assert re.search(r'<details class="operation-group"> <summary>Pipelines: \d\d</summary>', many)
+    assert many.index("<summary>Pipelines: ") < many.index("<summary>Access tokens: ")
+
+
+def test_each_operation_that_is_open_to_tokens_has_a_title():
+    assert {tag_of(route.path) for route in open_to_tokens()} <= TITLES.keys()
 
 
 def test_token_page_says_that_the_role_does_not_allow_an_operation(client, organization):

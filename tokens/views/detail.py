@@ -25,7 +25,7 @@ from core.networks import is_inside
 from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin, SectionMixin
 from tokens import seen, services
-from tokens.allowed_operations import Verdict, open_to_tokens, verdicts
+from tokens.allowed_operations import Verdict, by_title, open_to_tokens, verdicts
 from tokens.approval.deciding import outcome_in_words
 from tokens.approval.models import ApprovalRequest
 from tokens.ended_in_use import listed_in_use
@@ -204,12 +204,13 @@ def what_it_could_do(token: Token) -> tuple[list[dict[str, Any]], list[dict[str,
 def _by_verdict(token: Token, *, otherwise: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rows = [
         {
+            "title": verdict.title,
             "label": str(verdict.route.operation.limited_to or verdict.route.operation.label),
             "method": verdict.route.method,
             "path": verdict.route.path.replace("<id:pk>", "{id}"),
             "why_not": _why_not(verdict, otherwise),
         }
-        for verdict in verdicts(token, open_to_tokens())
+        for verdict in by_title(verdicts(token, open_to_tokens()))
     ]
     return [row for row in rows if not row["why_not"]], [row for row in rows if row["why_not"]]
 

@@ -34,15 +34,18 @@ class TokenChoicesMixin(LogListView):
             chosen = filterset.data.get("token_id")
             if chosen and chosen not in names:
                 names[chosen] = chosen
-            filterset.form.fields["token_id"].widget = QuickSelect(choices=[("", _("Any token")), *names.items()])
+            field = filterset.form.fields["token_id"]
+            field.label, field.widget = _("Token"), QuickSelect(choices=[("", _("Any token")), *names.items()])
         return filterset
 
 
 class SuggestedPeopleMixin(LogListView):
-    """A log of the organization, filtered by one of its people."""
+    """A log of the organization, filtered by one of its people. The search finds tokens by name, the filter by id."""
 
     def get_filterset(self, filterset_class: Any) -> Any:
         filterset = super().get_filterset(filterset_class)
+        says = _("Enter the ID of a token. “Search” finds the name.")
+        filterset.filters["token_id"].extra["error_messages"] = {"invalid": says}
         filterset.filters["user_email"].extra["widget"] = PickerInput("accounts:suggested_addresses")
         return filterset
 

@@ -36,19 +36,21 @@ _HALF_A_DAY, _HALF_A_MONTH = timedelta(hours=12), timedelta(days=15)
 
 # These two are in every row of a table, where a template takes ten times as long.
 @register.simple_tag
-def moment(value: datetime | None, words: str = "") -> SafeString | str:
+def moment(value: datetime | None, words: str = "", *, is_stop: bool = False) -> SafeString | str:
     """A time in words, by default relative to now, with the exact time and zone as a tooltip.
 
-    Fingers can't hover: a tap gives it the focus, which shows the exact time in tables. It is no stop for the tab key.
+    The focus shows the exact time. Fingers give it with a tap. With ``is_stop``, the tab key does, too: for times that
+    are neither in a row with a link or a button, nor in a summary or timeline, which show the exact time anyway.
     """
     if value is None:
         return "–"
     return format_html(
-        '<time class="moment" tabindex="-1" datetime="{0}" title="{1}">{2}'
+        '<time class="moment" tabindex="{3}" datetime="{0}" title="{1}">{2}'
         '<span class="moment-exact"> {1}</span></time>',
         value.isoformat(),
         exact(value),
         words or relative(value),
+        0 if is_stop else -1,
     )
 
 
