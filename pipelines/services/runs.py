@@ -16,6 +16,7 @@ from auditlog.open_use import token_in_use
 from auditlog.record import record
 from core.db.locks import lock_all
 from core.http.request_context import without_tokens
+from core.service_accounts import handle_of
 from pipelines import notifications
 from pipelines.access import PipelineAction
 from pipelines.models import Pipeline, Run, Step, StepRun
@@ -299,7 +300,7 @@ def _check_not_locked(pipeline: Pipeline) -> None:
     if pipeline.is_locked:
         raise CannotStart(
             _("“%(pipeline)s” is locked by %(person)s. Nobody can run it until it is unlocked.")
-            % {"pipeline": pipeline.name, "person": pipeline.locked_by_email}
+            % {"pipeline": pipeline.name, "person": handle_of(pipeline.locked_by_email)}
         )
 
 

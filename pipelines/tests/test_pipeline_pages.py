@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.roles import SiteRole
-from accounts.tests.factories import OperatorFactory, UserFactory
+from accounts.tests.factories import OperatorFactory, ServiceAccountFactory, UserFactory
 from core.pages.line_breaks import breakable
 from opsera_portal import api_reference
 from pipelines.access import PipelineAction, may
@@ -294,6 +294,24 @@ def test_a_pipeline_without_steps_says_why_it_cannot_start(as_owner, owner):
     assert answer.redirect_chain == [(detail(empty), 302)]
     assert "“Empty” has no steps yet. Add a step, then run it." in text(answer)
     assert not Run.objects.exists()
+
+
+def test_only_people_who_edit_steps_are_told_to_add_one(client, owner, member):
+    empty = PipelineFactory(owner=owner)
+    pages = []
+    for person in (owner, member):
+        client.force_login(person)
+        pages.append(text(client.get(detail(empty))))
+
+    assert "It has no steps yet. Add a step first." in pages[0]
+    assert "It has no steps yet. Its Managers and Administrators, and Power Users, can add them." in pages[1]
+
+
+def test_name_of_a_service_account_that_locked_it_has_no_ending(as_owner, owner, pipeline):
+    account = ServiceAccountFactory(organization=owner.organization)
+    type(pipeline).objects.filter(pk=pipeline.pk).update(locked_at=timezone.now(), locked_by_email=account.email)
+
+    assert "service-account.invalid" not in text(as_owner.get(detail(pipeline)))
 
 
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
