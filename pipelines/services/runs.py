@@ -123,23 +123,34 @@ def approve_gate(
     *,
     actor: User,
     pipeline: Pipeline,
+    message: str = "",
     run_number: int | None = None,
     position: int | None = None,
     request: HttpRequest | None = None,
 ) -> Run:
-    """Approves the waiting gate; the run continues. Raises ``NotAllowed``, or ``Refused`` if no gate waits.
+    """Approves the waiting gate; the run continues. Raises ``NotAllowed``, ``Refused`` if no gate waits, or
+    ``ValidationError`` if the message is too long.
 
     ``run_number`` and ``position`` name the gate that the person saw. If another gate waits now, it is not approved.
     """
+    message = _reason(message, is_required=False)
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.APPROVE)
         run, gate = _waiting_gate(locked, RunAction.APPROVE, run_number, position)
         _check_not_locked(locked)
-        said = f"Approved by {_who(actor, request)}."
+        said = f"Approved by {_who(actor, request)}{f': {message}' if message else '.'}"
         _decide(gate, StepState.SUCCESS, said, actor)
         _move(run, RunAction.APPROVE, actor, request)
         run.log("approve", StepState.SUCCESS, said, gate)
-        _record(actor, Action.PIPELINE_APPROVED, locked, run, request, gate=gate.name)
+        _record(
+            actor,
+            Action.PIPELINE_APPROVED,
+            locked,
+            run,
+            request,
+            gate=gate.name,
+            **({"message": message} if message else {}),
+        )
         enqueue(locked)
     return run
 
@@ -154,12 +165,7 @@ def reject_gate(
     request: HttpRequest | None = None,
 ) -> Run:
     """Fails the waiting run for good. Raises ``NotAllowed``, ``Refused``, or ``ValidationError`` without a message."""
-    message = without_tokens(message.strip())
-    if not message or len(message) > MESSAGE_MAX_LENGTH:
-        say_why = ngettext(
-            "Say why, in at most %(limit)s character.", "Say why, in at most %(limit)s characters.", MESSAGE_MAX_LENGTH
-        )
-        raise ValidationError({"message": say_why % {"limit": MESSAGE_MAX_LENGTH}})
+    message = _reason(message, is_required=True)
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.APPROVE)
         run, gate = _waiting_gate(locked, RunAction.REJECT, run_number, position)
@@ -256,6 +262,16 @@ def _waiting_gate(
             % {"pipeline": pipeline.name, "gate": gate.name, "number": run.number}
         )
     return run, gate
+
+
+def _reason(message: str, *, is_required: bool) -> str:
+    message = without_tokens(message.strip())
+    if (is_required and not message) or len(message) > MESSAGE_MAX_LENGTH:
+        say_why = ngettext(
+            "Say why, in at most %(limit)s character.", "Say why, in at most %(limit)s characters.", MESSAGE_MAX_LENGTH
+        )
+        raise ValidationError({"message": say_why % {"limit": MESSAGE_MAX_LENGTH}})
+    return message
 
 
 def _decide(gate: StepRun, state: StepState, said: str, actor: User) -> None:
