@@ -393,6 +393,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "SendAgainBodyRequest": {"event_id": ENTRY},
     "Webhook": WEBHOOK_FIELDS | {"id": WEBHOOK},
     "WebhookWithSecret": WEBHOOK_FIELDS | {"id": WEBHOOK, "secret": "whsec_plJ3nmyCDGBKInavdOK15jsl"},
+    "ApproveBodyRequest": {"message": "The tests of the release are green."},
     "RejectBodyRequest": {"message": "Wait for the security fix."},
     "RoleRule": ROLE_RULE,
     "RoleRuleRequest": ROLE_RULE,

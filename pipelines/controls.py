@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
+from core.service_accounts import handle_of
 from pipelines import services
 from pipelines.access import PipelineAction
 from pipelines.models import Pipeline, Run, StepRun
@@ -32,7 +33,7 @@ def controls_of(pipeline: Pipeline, allowed: frozenset[PipelineAction]) -> Contr
     state = RunState(run.state) if run else None
     gate = run.step_runs.filter(state=StepState.PAUSED).first() if run and state is RunState.PAUSED else None
     may_run = PipelineAction.RUN in allowed
-    why_not = _why_not(pipeline, state) if may_run else ""
+    why_not = _why_not(pipeline, state, may_edit=PipelineAction.EDIT_STEPS in allowed) if may_run else ""
 
     def can(action: RunAction) -> bool:
         return may_run and state is not None and after(state, action) is not None
@@ -49,14 +50,22 @@ def controls_of(pipeline: Pipeline, allowed: frozenset[PipelineAction]) -> Contr
     )
 
 
-def _why_not(pipeline: Pipeline, state: RunState | None) -> str:
+def _why_not(pipeline: Pipeline, state: RunState | None, *, may_edit: bool) -> str:
     if pipeline.is_locked:
-        return _("Locked by %(person)s: nobody can run it until it is unlocked.") % {"person": pipeline.locked_by_email}
+        person = handle_of(pipeline.locked_by_email)
+        return _("Locked by %(person)s: nobody can run it until it is unlocked.") % {"person": person}
     if state is RunState.PAUSED:
         return _("A run waits for an approval. No other run starts until someone approves, rejects or resets it.")
     steps = list(pipeline.steps.all())
     if not steps:
-        return _("It has no steps yet. Add a step first.")
+        if may_edit:
+            return _("It has no steps yet. Add a step first.")
+        return _("It has no steps yet. Its Managers and Administrators, and Power Users, can add them.")
     if any(step.missing_secrets for step in steps):
-        return _("Some secrets of its steps have no value yet. Enter them before you run it.")
+        if may_edit:
+            return _("Some secrets of its steps have no value yet. Enter them before you run it.")
+        return _(
+            "Some secrets of its steps have no value yet. Its Managers and Administrators, and Power Users, can enter"
+            " them."
+        )
     return ""

@@ -346,14 +346,18 @@ class RoleForm(SeenForm):
     role = forms.ChoiceField(label=gettext_lazy("Role"), choices=ItemRole.choices)
 
 
-class RejectForm(forms.Form):
+class GateForm(forms.Form):
     message = forms.CharField(
-        label=gettext_lazy("Reason to reject"),
+        label=gettext_lazy("Reason"),
         max_length=MESSAGE_MAX_LENGTH,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text=gettext_lazy("Appears in the run's log. You can approve without it."),
+        help_text=gettext_lazy("Appears in the run's log. Required to reject, optional to approve."),
         error_messages={"required": gettext_lazy("Say why you reject it.")},
     )
+
+    def __init__(self, *args: Any, needs_reason: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["message"].required = needs_reason
 
 
 def roles_to_grant(allowed: frozenset[PipelineAction]) -> list[tuple[str, Text]]:

@@ -24,7 +24,8 @@ def examples_of(token: Token, signed_jwt: str, *, can_run: bool = False) -> list
         ("python", "Python", _python(url, signed_jwt)),
         ("javascript", "JavaScript", _javascript(url, signed_jwt)),
         ("powershell", "PowerShell", _powershell(url, signed_jwt)),
-        ("postman", "Postman", _postman()),
+        # Postman imports a curl command.
+        ("postman", "Postman", _curl(url, signed_jwt)),
         ("github", "GitHub Actions", _github_actions(url)),
     ]
     return [{"id": name, "label": label, "text": _cut(text, signed_jwt)} for name, label, text in texts]
@@ -69,15 +70,6 @@ def _javascript(url: str, signed_jwt: str) -> str:
 
 def _powershell(url: str, signed_jwt: str) -> str:
     return f'Invoke-RestMethod -Uri "{url}" `\n  -Headers @{{ Authorization = "Bearer {signed_jwt}" }}'
-
-
-def _postman() -> str:
-    # Translators: the collection, its variables address and token, and its request “Ask who I am” are English.
-    return _(
-        "1. Download the collection %(address)s/api/postman/ in this browser, and import it.\n"
-        "2. Set the variable address to %(address)s\n"
-        "3. Set the variable token to the token above, and send “Ask who I am”."
-    ) % {"address": settings.PORTAL_URL}
 
 
 def _github_actions(url: str) -> str:

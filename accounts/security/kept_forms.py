@@ -93,10 +93,16 @@ class KeptFormsMiddleware:
             request.kept_form_says = _sentence(kept)  # type: ignore[attr-defined]
         response = self.get_response(request)
         if response.status_code == 405 and not getattr(response, "content", b""):
-            return errors.method_not_allowed(request, response, page_above(request.path))
+            return _method_not_allowed(request, response)
         if asks := _asks_who_is_there(response):
             response = _come_back(request, response, asks)
         return _filled(request, response, kept) if kept else response
+
+
+def _method_not_allowed(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    is_button = request.method == "GET"
+    page = request.path if is_page(request.path) and not is_button else page_above(request.path)
+    return errors.method_not_allowed(request, response, page, is_button=is_button)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:

@@ -550,6 +550,22 @@ def test_get_of_a_post_only_address_shows_an_explanation(browser, things, path):
     assert browser.head(fill(path, things)).status_code == 405
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "page"),
+    [
+        ("post", "/pipelines/", "/pipelines/"),
+        ("put", "/pipelines/{pipeline}/run/", "/pipelines/{pipeline}/"),
+    ],
+)
+def test_wrong_method_on_a_page_is_not_called_a_button(browser, things, method, path, page):
+    answer = getattr(browser, method)(fill(path, things))
+
+    assert answer.status_code == 405
+    assert "This address can&#x27;t be opened this way" in answer.text
+    assert "button" not in answer.text.partition("<main")[2].partition("</main")[0]
+    assert f'href="{fill(page, things)}"' in answer.text
+
+
 def test_api_answers_a_wrong_method_with_a_problem_document(browser):
     answer = browser.put("/api/v1/me", {}, content_type="application/json")
 

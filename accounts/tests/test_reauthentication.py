@@ -22,8 +22,8 @@ LATER = timedelta(minutes=15, seconds=1)
 
 @pytest.fixture
 def clock():
-    with time_machine.travel(timezone.now(), tick=False) as traveller:
-        yield traveller
+    with time_machine.travel(timezone.now(), tick=False) as traveler:
+        yield traveler
 
 
 @pytest.fixture

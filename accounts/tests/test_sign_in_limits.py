@@ -23,8 +23,8 @@ GUESSER = "192.0.2.66"
 @pytest.fixture(autouse=True)
 def clock():
     """Stops the clock at the beginning of the limits' time windows."""
-    with time_machine.travel(datetime(2026, 3, 2, 9, tzinfo=UTC), tick=False) as traveller:
-        yield traveller
+    with time_machine.travel(datetime(2026, 3, 2, 9, tzinfo=UTC), tick=False) as traveler:
+        yield traveler
 
 
 def attempt(client, login, password="wrong", ip="192.0.2.1"):

@@ -26,10 +26,10 @@ _SESSION = "browserSession"
 TAGS = [
     {"name": "me", "description": "The caller: who they are, their logs, usage, sessions and preferences."},
     {"name": "tokens", "description": "Personal access tokens. Only metadata: a token is shown once, when created."},
-    {"name": "approvals", "description": "Tokens that a second person must approve before they can be shown."},
-    {"name": "review-campaigns", "description": "Owners confirm or expire each of their live tokens until a date."},
     {"name": "pipelines", "description": "Pipelines, their steps, runs, logs and access rules."},
     {"name": "logs", "description": "The organization's authentication log and activity log."},
+    {"name": "approvals", "description": "Tokens that a second person must approve before they can be shown."},
+    {"name": "review-campaigns", "description": "Owners confirm or expire each of their live tokens until a date."},
     {"name": "organization", "description": "The organization's rules and reports."},
     {"name": "users", "description": "The people of the organization."},
     {"name": "groups", "description": "Groups of people, for access rules."},

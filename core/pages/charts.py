@@ -59,7 +59,7 @@ class Bar:
 
     @property
     def anchor(self) -> str:
-        """How to align text: near an end of the chart, it extends towards the middle."""
+        """How to align text: near an end of the chart, it extends toward the middle."""
         return "start" if self.middle < 30 else "end" if self.middle > 70 else "middle"
 
     @property

@@ -66,11 +66,13 @@ def too_many_requests(request: HttpRequest, explanation: str, *, retry_after: in
     return response
 
 
-def method_not_allowed(request: HttpRequest, response: HttpResponseBase, page: str) -> HttpResponseBase:
-    """For the address of a button that someone opened like a page. ``page`` is the page with that button."""
+def method_not_allowed(
+    request: HttpRequest, response: HttpResponseBase, page: str, *, is_button: bool
+) -> HttpResponseBase:
+    """``is_button``: someone opened the address of a button like a page. ``page``: where to go instead."""
     if request.method == "HEAD":
         return response
-    answer = render(request, "405.html", {"page": page}, status=405)
+    answer = render(request, "405.html", {"page": page, "is_button": is_button}, status=405)
     answer["Allow"] = response["Allow"]
     return answer
 

@@ -220,7 +220,7 @@ def test_throttled_request_changes_nothing_and_holds_no_lock(api, owner, setting
     assert not Run.objects.exists()
 
 
-@pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/v1/logs/user/tokens", "/api/v1/pipelines?colour=red"])
+@pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/v1/logs/user/tokens", "/api/v1/pipelines?color=red"])
 def test_refused_request_counts(api, owner, settings, path):
     settings.API_LIMIT_TOKEN = Rate(2, 60)
     headers = bearer(TokenFactory(owner=owner))

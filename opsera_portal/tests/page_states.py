@@ -196,7 +196,7 @@ def refused_as(subject: str) -> Opener:
     return signs_in
 
 
-def cancelled_at_the_provider(page: Any, links: Links) -> None:
+def canceled_at_the_provider(page: Any, links: Links) -> None:
     """The test provider itself would send the browser back without the state, which the standard requires."""
     at_the_provider(page, links)
     state = parse_qs(urlsplit(page.url).query)["state"][0]
@@ -262,7 +262,7 @@ STATES = [
     State("Sign in", "sign out", ("user",), at("/logout/")),
     # Single sign-on
     State(SINGLE_SIGN_ON, "forwards to the provider", (NOBODY,), on_the_way_to_the_provider),
-    State(SINGLE_SIGN_ON, "canceled", (NOBODY,), cancelled_at_the_provider),
+    State(SINGLE_SIGN_ON, "canceled", (NOBODY,), canceled_at_the_provider),
     State(SINGLE_SIGN_ON, "nobody has this address", (NOBODY,), refused_as("stranger")),
     State(SINGLE_SIGN_ON, "address not verified", (NOBODY,), refused_as("unverified")),
     State(SINGLE_SIGN_ON, "wrong answer", (NOBODY,), at("/login/single-sign-on/callback/?code=1&state=1")),

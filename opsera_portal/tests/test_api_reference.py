@@ -41,7 +41,7 @@ def test_sections_are_in_the_order_that_newcomers_need(schema):
     names = [section.name for section in api_reference.sections(schema)]
 
     assert names == [
-        *("me", "tokens", "approvals", "review-campaigns", "pipelines", "logs"),
+        *("me", "tokens", "pipelines", "logs", "approvals", "review-campaigns"),
         *("organization", "users", "groups"),
         *("service-accounts", "token-exchange", "trust-rules", "webhooks"),
     ]

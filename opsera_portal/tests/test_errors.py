@@ -71,7 +71,7 @@ CASES = {
         "invalid_request",
         "invalid_request",
     ),
-    "an unknown query parameter": (("GET", PIPELINES + "?colour=red"), 400, "invalid_request", "invalid_request"),
+    "an unknown query parameter": (("GET", PIPELINES + "?color=red"), 400, "invalid_request", "invalid_request"),
     "a query parameter where there are none": (("GET", ME + "?q=x"), 400, "invalid_request", "invalid_request"),
     "a query parameter beside a body": (
         ("POST", STATUS + "?runCount=1", about_nobody),
@@ -214,7 +214,7 @@ def test_invalid_fields_in_a_list_are_named_by_position(api, owner):
 @pytest.mark.parametrize(
     ("address", "name"),
     [
-        (PIPELINES + "?colour=red", "colour"),
+        (PIPELINES + "?color=red", "color"),
         (PIPELINES + "?q=a&q=b", "q"),
         (PIPELINES + "?page_size=0", "page_size"),
         (PIPELINES + "?page_size=1001", "page_size"),
@@ -356,7 +356,7 @@ def test_invalid_token_is_refused_without_a_reason(api, db, authorization):
     assert not TokenUse.objects.exists()
 
 
-@pytest.mark.parametrize("address", [ME, "/api/v1/nothing", PIPELINES + "?colour=red"])
+@pytest.mark.parametrize("address", [ME, "/api/v1/nothing", PIPELINES + "?color=red"])
 def test_no_answer_contains_the_token(api, headers, address):
     encoded = headers["Authorization"].removeprefix("Bearer ")
 

@@ -62,7 +62,7 @@ FURTHER_ITEMS = ", ".join(
         ".api-fields > div:nth-child(n+4)",
     ]
 )
-# Axe parses the colours of each element again, which takes a quarter of the time of its rules about colours.
+# Axe parses the colors of each element again, which takes a quarter of the time of its rules about colors.
 START_AXE = """selector => {
   document.querySelectorAll(selector).forEach(item => item.remove());
   startAxe();
@@ -73,7 +73,7 @@ START_AXE = """selector => {
     return Object.assign(this, { r, g, b, alpha });
   };
 }"""
-# Fetches only the violations: Playwright takes long to read the hundred rules that passed. Colours fade from one theme
+# Fetches only the violations: Playwright takes long to read the hundred rules that passed. Colors fade from one theme
 # to the other.
 RUN = """options => {
   document.getAnimations().forEach(animation => animation.finish());
@@ -81,8 +81,8 @@ RUN = """options => {
 }"""
 # Do not download the style sheets again: only experimental rules of axe read them.
 ALL_RULES = {"resultTypes": ["violations"], "preload": False}
-# Axe's rules about colours, because dark mode changes only colours.
-COLOUR_RULES = ALL_RULES | {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
+# Axe's rules about colors, because dark mode changes only colors.
+COLOR_RULES = ALL_RULES | {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 HEIGHT = 800
 # 640 pixels are 40rem, from where on tables are tables. Tables leave out columns up to 960 pixels, which are 60rem.
 WIDTHS = (360, 639, 640, 800, 960, 1280)
@@ -164,7 +164,7 @@ def assert_good(page):
         assert layout["cutOff"] == 0, f"a table is cut off at {width} pixels"
         assert layout["headings"] == 1
     page.evaluate(START_AXE, FURTHER_ITEMS)
-    for scheme, options in (("light", ALL_RULES), ("dark", COLOUR_RULES)):
+    for scheme, options in (("light", ALL_RULES), ("dark", COLOR_RULES)):
         page.emulate_media(color_scheme=scheme)
         found = AxeResults(page.evaluate(RUN, options))
         assert found.violations_count == 0, f"{scheme}: {found.generate_report()}"

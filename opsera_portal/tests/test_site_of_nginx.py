@@ -1,8 +1,10 @@
 """Tests the answers that nginx itself gives with the supplied site, without a portal behind it."""
 
+import base64
 import datetime
 import getpass
 import grp
+import hashlib
 import os
 import re
 import shutil
@@ -152,6 +154,33 @@ def test_nginx_own_answers_under_api_are_problem_documents(site):
         assert_own_problem(browser.get("/api/v1/me", headers={"X-Long": "x" * 20_000}), 400)
 
 
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def assert_own_page(answer, status, in_german):
+    (style,) = re.findall("<style>(.*?)</style>", answer.text)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert f"style-src 'sha256-{digest}'; frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert "<script" not in answer.text
+    assert f"<title>{status} · Opsera Portal</title>" in answer.text
+    assert in_german in answer.text
+    assert ("Retry-After" in answer.headers) is (status in {429, 503})
+    assert uuid.UUID(answer.headers["X-Request-ID"])
+    assert answer.headers["Strict-Transport-Security"].startswith("max-age=31536000")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_nginx_own_answers_are_pages_for_browsers_but_not_under_api(site):
+    with site.browser() as browser:
+        assert_own_page(browser.get("/login/", headers=BROWSER), 503, "nicht erreichbar")
+        too_large = browser.post("/login/", content=b"x" * (600 * 1024), headers=BROWSER)
+        assert_own_page(too_large, 413, "mehr als 256 KiB")
+        assert_own_problem(browser.get("/api/v1/me", headers=BROWSER), 503)
+
+
 def test_id_of_nginx_own_answer_is_in_its_access_log(site):
     with site.browser() as browser:
         request_id = browser.get("/api/v1/me").json()["request_id"]
@@ -184,6 +213,7 @@ def test_requests_over_the_limit_of_nginx_get_a_problem_document_with_retry_afte
         assert page.headers["Retry-After"] == "5"
         assert page.headers["Content-Type"] == "text/plain; charset=utf-8"
         assert "too many requests" in page.text
+        assert_own_page(browser.get("/login/", headers=BROWSER), 429, "zu viele Anfragen")
 
 
 def test_answer_that_the_portal_cuts_is_cut_by_nginx(site):

@@ -20,7 +20,7 @@ ROOT = Path(settings.BASE_DIR)
 TRANSLATED = [code for code, _name in settings.LANGUAGES if code != settings.LANGUAGE_CODE]
 
 
-def catalogue(language):
+def catalog(language):
     return polib.pofile(str(ROOT / "locale" / language / "LC_MESSAGES" / "django.po"))
 
 
@@ -37,13 +37,13 @@ def translations(entry):
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_every_text_has_a_translation(language):
-    missing = [entry.msgid for entry in catalogue(language) if not entry.translated() or entry.fuzzy]
+    missing = [entry.msgid for entry in catalog(language) if not entry.translated() or entry.fuzzy]
 
     assert missing == []
 
 
 def test_people_read_expired_early_and_never_the_word_of_the_api():
-    texts = [text for entry in catalogue(TRANSLATED[0]) for text in sources(entry)]
+    texts = [text for entry in catalog(TRANSLATED[0]) for text in sources(entry)]
 
     assert [text for text in texts if "expired early" in text.lower()]
     assert [text for text in texts if "revok" in text.lower()] == []
@@ -61,7 +61,7 @@ def found(pattern, texts):
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_translations_have_the_variables_and_the_markup_of_the_text(language):
     wrong = []
-    for entry in catalogue(language):
+    for entry in catalog(language):
         of_sources = found(VARIABLE, sources(entry))
         # "One token" has no number.
         needed, possible = set.intersection(*map(set, of_sources)), set.union(*map(set, of_sources))
@@ -82,7 +82,7 @@ def test_translations_begin_and_end_like_the_text(language):
 
     wrong = [
         entry.msgid
-        for entry in catalogue(language)
+        for entry in catalog(language)
         if any(edges(text) != edges(entry.msgid) for text in translations(entry))
     ]
 
@@ -94,7 +94,7 @@ def test_compiled_translations_are_current(language):
     compiled = polib.mofile(str(ROOT / "locale" / language / "LC_MESSAGES" / "django.mo"))
 
     assert {(entry.msgctxt, entry.msgid): translations(entry) for entry in compiled} == {
-        (entry.msgctxt, entry.msgid): translations(entry) for entry in catalogue(language)
+        (entry.msgctxt, entry.msgid): translations(entry) for entry in catalog(language)
     }
 
 
@@ -115,7 +115,7 @@ def test_files_have_exactly_the_texts_of_the_code(tmp_path, monkeypatch, setting
     for language in TRANSLATED:
         new = polib.pofile(str(tmp_path / language / "LC_MESSAGES" / "django.po"))
         assert {(entry.msgctxt, entry.msgid, entry.msgid_plural) for entry in new} == {
-            (entry.msgctxt, entry.msgid, entry.msgid_plural) for entry in catalogue(language)
+            (entry.msgctxt, entry.msgid, entry.msgid_plural) for entry in catalog(language)
         }
 
 

@@ -58,6 +58,12 @@ class ApproveBody(PipelineBody):
         max_value=2**15 - 1,
         help_text="The position of the gate. If another gate waits now, nothing is decided.",
     )
+    message = TextField(
+        max_length=MESSAGE_MAX_LENGTH,
+        required=False,
+        allow_blank=True,
+        help_text="The reason, if you give one. It appears in the run's log.",
+    )
 
 
 class RejectBody(ApproveBody):

@@ -295,7 +295,7 @@ class RunViewSet(ApiViewSet):
 
     @extend_schema(operation_id="pipeline_approve", request=ApproveBody, responses=DONE)
     def approve(self, request: Request) -> Response:
-        """Approves the gate at which the run waits. The run continues."""
+        """Approves the gate at which the run waits. The run continues; its log has your message, if you give one."""
         return self._done(services.approve_gate, ApproveBody, "The gate of run {number} of “{name}” is approved.")
 
     @extend_schema(operation_id="pipeline_reject", request=RejectBody, responses=DONE)

@@ -15,6 +15,7 @@ from auditlog.actions import Action
 from auditlog.record import record
 from core.errors import NameTaken
 from core.seen import check_seen
+from core.service_accounts import handle_of
 from core.text import composed
 from pipelines import seen as fingerprints
 from pipelines import step_secrets
@@ -257,7 +258,7 @@ def lock_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | Non
         if locked.is_locked:
             raise Refused(
                 _("“%(pipeline)s” is locked already, by %(person)s.")
-                % {"pipeline": locked.name, "person": locked.locked_by_email}
+                % {"pipeline": locked.name, "person": handle_of(locked.locked_by_email)}
             )
         locked.locked_at, locked.locked_by_email = timezone.now(), actor.email
         locked.save(update_fields=["locked_at", "locked_by_email", "updated_at"])

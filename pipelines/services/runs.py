@@ -16,6 +16,7 @@ from auditlog.open_use import token_in_use
 from auditlog.record import record
 from core.db.locks import lock_all
 from core.http.request_context import without_tokens
+from core.service_accounts import handle_of
 from pipelines import notifications
 from pipelines.access import PipelineAction
 from pipelines.models import Pipeline, Run, Step, StepRun
@@ -122,23 +123,34 @@ def approve_gate(
     *,
     actor: User,
     pipeline: Pipeline,
+    message: str = "",
     run_number: int | None = None,
     position: int | None = None,
     request: HttpRequest | None = None,
 ) -> Run:
-    """Approves the waiting gate; the run continues. Raises ``NotAllowed``, or ``Refused`` if no gate waits.
+    """Approves the waiting gate; the run continues. Raises ``NotAllowed``, ``Refused`` if no gate waits, or
+    ``ValidationError`` if the message is too long.
 
     ``run_number`` and ``position`` name the gate that the person saw. If another gate waits now, it is not approved.
     """
+    message = _reason(message, is_required=False)
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.APPROVE)
         run, gate = _waiting_gate(locked, RunAction.APPROVE, run_number, position)
         _check_not_locked(locked)
-        said = f"Approved by {_who(actor, request)}."
+        said = f"Approved by {_who(actor, request)}{f': {message}' if message else '.'}"
         _decide(gate, StepState.SUCCESS, said, actor)
         _move(run, RunAction.APPROVE, actor, request)
         run.log("approve", StepState.SUCCESS, said, gate)
-        _record(actor, Action.PIPELINE_APPROVED, locked, run, request, gate=gate.name)
+        _record(
+            actor,
+            Action.PIPELINE_APPROVED,
+            locked,
+            run,
+            request,
+            gate=gate.name,
+            **({"message": message} if message else {}),
+        )
         enqueue(locked)
     return run
 
@@ -153,12 +165,7 @@ def reject_gate(
     request: HttpRequest | None = None,
 ) -> Run:
     """Fails the waiting run for good. Raises ``NotAllowed``, ``Refused``, or ``ValidationError`` without a message."""
-    message = without_tokens(message.strip())
-    if not message or len(message) > MESSAGE_MAX_LENGTH:
-        say_why = ngettext(
-            "Say why, in at most %(limit)s character.", "Say why, in at most %(limit)s characters.", MESSAGE_MAX_LENGTH
-        )
-        raise ValidationError({"message": say_why % {"limit": MESSAGE_MAX_LENGTH}})
+    message = _reason(message, is_required=True)
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.APPROVE)
         run, gate = _waiting_gate(locked, RunAction.REJECT, run_number, position)
@@ -257,6 +264,16 @@ def _waiting_gate(
     return run, gate
 
 
+def _reason(message: str, *, is_required: bool) -> str:
+    message = without_tokens(message.strip())
+    if (is_required and not message) or len(message) > MESSAGE_MAX_LENGTH:
+        say_why = ngettext(
+            "Say why, in at most %(limit)s character.", "Say why, in at most %(limit)s characters.", MESSAGE_MAX_LENGTH
+        )
+        raise ValidationError({"message": say_why % {"limit": MESSAGE_MAX_LENGTH}})
+    return message
+
+
 def _decide(gate: StepRun, state: StepState, said: str, actor: User) -> None:
     gate.state, gate.finished_at, gate.message = state, timezone.now(), said
     gate.decided_by_email = actor.email
@@ -299,7 +316,7 @@ def _check_not_locked(pipeline: Pipeline) -> None:
     if pipeline.is_locked:
         raise CannotStart(
             _("“%(pipeline)s” is locked by %(person)s. Nobody can run it until it is unlocked.")
-            % {"pipeline": pipeline.name, "person": pipeline.locked_by_email}
+            % {"pipeline": pipeline.name, "person": handle_of(pipeline.locked_by_email)}
         )
 
 

@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
+from auditlog.models import Activity
 from pipelines import runner, services
 from pipelines.models import Pipeline, Run, StepRun
 from pipelines.run_states import RunState
@@ -75,6 +76,18 @@ def test_rejected_run_cannot_continue(owner, build_server):
     with pytest.raises(services.Refused, match="no steps left"):
         stage.do("resume")
     assert build_server.called == []
+
+
+@pytest.mark.parametrize(("message", "said"), [(" Tests are green ", ": Tests are green"), ("", ".")])
+def test_log_has_the_reason_of_an_approval_if_there_is_one(owner, build_server, message, said):
+    stage = Stage(owner, build_server, "gate", "/two")
+    run = stage.ask()
+    stage.work()
+
+    stage.do("approve", message=message)
+
+    assert run.log_lines.get(action="approve").message == f"Approved by {owner.email}{said}"
+    assert Activity.objects.get(action="pipeline.approved").details.get("message", "") == message.strip()
 
 
 def test_approval_of_another_gate_is_refused(owner, build_server):

@@ -6,19 +6,21 @@ from html import unescape
 from urllib.parse import quote
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.roles import SiteRole
-from accounts.tests.factories import OperatorFactory, UserFactory
+from accounts.tests.factories import OperatorFactory, ServiceAccountFactory, UserFactory
 from core.pages.line_breaks import breakable
 from opsera_portal import api_reference
 from pipelines.access import PipelineAction, may
 from pipelines.models import Run, RunLogLine, StepRun
 from pipelines.services import start_run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+from pipelines.views.runs import GROWS_EACH_SECONDS, LOG_LINES_SHOWN, version_of
 from tokens.tests.factories import TokenFactory, bearer
 
 LIST = "/pipelines/"
@@ -296,6 +298,24 @@ def test_a_pipeline_without_steps_says_why_it_cannot_start(as_owner, owner):
     assert not Run.objects.exists()
 
 
+def test_only_people_who_edit_steps_are_told_to_add_one(client, owner, member):
+    empty = PipelineFactory(owner=owner)
+    pages = []
+    for person in (owner, member):
+        client.force_login(person)
+        pages.append(text(client.get(detail(empty))))
+
+    assert "It has no steps yet. Add a step first." in pages[0]
+    assert "It has no steps yet. Its Managers and Administrators, and Power Users, can add them." in pages[1]
+
+
+def test_name_of_a_service_account_that_locked_it_has_no_ending(as_owner, owner, pipeline):
+    account = ServiceAccountFactory(organization=owner.organization)
+    type(pipeline).objects.filter(pk=pipeline.pk).update(locked_at=timezone.now(), locked_by_email=account.email)
+
+    assert "service-account.invalid" not in text(as_owner.get(detail(pipeline)))
+
+
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
 def test_read_only_roles_see_no_button_and_cannot_run(client, member, pipeline, role):
     member.site_role = role
@@ -344,6 +364,36 @@ def test_reason_comes_before_both_buttons_of_a_gate(as_owner, owner, pipeline):
     page = text(as_owner.get(run_page(run)))
     places = [page.index(mark) for mark in ('name="message"', 'id="approve-gate"', 'id="reject-gate"')]
     assert places == sorted(places)
+
+
+def test_approval_keeps_its_reason_and_refuses_one_that_is_too_long(as_owner, owner, pipeline):
+    run = RunFactory(pipeline=pipeline, state="paused")
+    StepRun.objects.create(run=run, position=1, name="Go or no go", kind="approval", state="paused")
+    approve = reverse("pipelines:run_approve", args=[pipeline.pk, run.number])
+
+    assert as_owner.post(approve, {"position": 1, "message": "x" * 501}).status_code == 400
+    page = as_owner.post(approve, {"position": 1, "message": "Tests are green"}, follow=True)
+    assert f"Approved by {owner.email}: Tests are green" in text(page)
+
+
+def test_page_says_that_a_long_log_is_cut(as_owner, run):
+    more = LOG_LINES_SHOWN - 1
+    RunLogLine.objects.bulk_create(RunLogLine(run=run, action="answer", message="line") for _ in range(more))
+    assert "These are the newest" not in text(as_owner.get(run_page(run)))
+
+    RunLogLine.objects.create(run=run, action="answer", message="line")
+    assert f"These are the newest {LOG_LINES_SHOWN} lines." in text(as_owner.get(run_page(run)))
+
+
+@pytest.mark.parametrize(("state", "later"), [("queued", 204), ("running", 200)])
+def test_progress_is_sent_again_while_a_step_runs(as_owner, run, state, later):
+    Run.objects.update(state=state)
+    run.refresh_from_db()
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        seen = version_of(run)
+        assert as_owner.get(progress(run), {"seen": seen}).status_code == 204
+        clock.shift(GROWS_EACH_SECONDS)
+        assert as_owner.get(progress(run), {"seen": seen}).status_code == later
 
 
 def test_page_of_a_run_in_progress_polls(as_owner, run):

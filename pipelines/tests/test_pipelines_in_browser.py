@@ -115,10 +115,10 @@ def test_user_creates_a_pipeline_with_a_gate_and_an_administrator_approves_it(br
 
     # Text that someone is typing stays when the page updates itself.
     admin.goto(user.url)
-    admin.get_by_label("Reason to reject").fill("Not to")
+    admin.get_by_label("Reason").fill("Not to")
     for _ in range(2):
         admin.wait_for_event("response", lambda response: "seen=" in response.url)
-    expect(admin.get_by_label("Reason to reject")).to_have_value("Not to")
+    expect(admin.get_by_label("Reason")).to_have_value("Not to")
     # The keyboard reaches the field, then Approve, then Reject.
     for button in ("Approve", "Reject"):
         admin.keyboard.press("Tab")
@@ -135,7 +135,7 @@ def test_a_rejected_gate_fails_the_run_with_its_reason(browser_of):
     existing_pipeline(user, name_of("Rejected"), ("Go or no go", None))
     user.get_by_role("button", name="Run pipeline").click()
 
-    user.get_by_label("Reason to reject").fill("The tests are red")
+    user.get_by_label("Reason").fill("The tests are red")
     user.get_by_role("button", name="Reject").click()
 
     expect(user.locator("#run-state")).to_contain_text("Failed")

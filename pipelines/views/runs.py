@@ -1,26 +1,33 @@
 """Pages and buttons of runs and gates."""
 
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import ClassVar
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts.models import User
 from accounts.roles import Ability
 from core.pages.forms import refusals_as_messages
 from core.service_accounts import handle_of, is_service_account
+from core.text import Text
 from pipelines import services, timeline
 from pipelines.access import PipelineAction
 from pipelines.controls import controls_of
-from pipelines.forms import RejectForm
+from pipelines.forms import GateForm
 from pipelines.models import Pipeline, Run
+from pipelines.run_states import RunState
 from pipelines.views.base import PipelineChangeView, PipelinePage
 from pipelines.views.detail import flags, log_row
 
 LOG_LINES_SHOWN = 200
+# Seldom enough that a person can still press a button or select text: the update replaces them.
+GROWS_EACH_SECONDS = 3
 
 
 class RunChangeView(PipelineChangeView):
@@ -74,10 +81,10 @@ class RunPage(PipelinePage):
     def run(self, pipeline: Pipeline, number: int) -> Run:
         return get_object_or_404(Run.objects.for_run_page(), pipeline=pipeline, number=number)
 
-    def page(self, pipeline: Pipeline, run: Run, form: RejectForm | None = None, status: int = 200) -> HttpResponse:
+    def page(self, pipeline: Pipeline, run: Run, form: GateForm | None = None, status: int = 200) -> HttpResponse:
         may_read_answers = PipelineAction.EDIT_STEPS in self.allowed
         shown = run.log_lines.select_related("run")
-        lines = list((shown if may_read_answers else shown.defer("answer"))[:LOG_LINES_SHOWN])
+        lines = list((shown if may_read_answers else shown.defer("answer"))[: LOG_LINES_SHOWN + 1])
         controls = controls_of(pipeline, self.allowed)
         steps = timeline.of(run)
         context = {
@@ -87,11 +94,12 @@ class RunPage(PipelinePage):
             "requested_by": requester_of(run, self.person),
             "steps": steps,
             "announced": timeline.in_words(run, steps),
-            "log": [log_row(line, with_answer=may_read_answers) for line in reversed(lines)],
+            "log": [log_row(line, with_answer=may_read_answers) for line in reversed(lines[:LOG_LINES_SHOWN])],
+            "log_cut_at": LOG_LINES_SHOWN if len(lines) > LOG_LINES_SHOWN else None,
             "version": version_of(run),
             # The buttons act on the pipeline's current run.
             "controls": controls if controls.run == run else None,
-            "reject_form": form or RejectForm(),
+            "gate_form": form or GateForm(),
             **flags(self.allowed),
         }
         return render(self.request, self.template_name, context, status=status)
@@ -137,36 +145,46 @@ class GateView(RunPage):
 
     action = PipelineAction.APPROVE
     http_method_names = ["post"]
+    service: ClassVar[Callable[..., Run]]
+    said: ClassVar[Text]
+    needs_reason: ClassVar[bool]
 
-    def decide(self, pipeline: Pipeline, run: Run, service: Any, said: str, **arguments: Any) -> HttpResponseBase:
-        position = self.request.POST.get("position", "")
-        # An invalid number did not come from our form and names no gate.
-        arguments["position"] = int(position) if position.isdecimal() and len(position) < 6 else 0
-        with refusals_as_messages(self.request):
-            service(actor=self.person, pipeline=pipeline, run_number=run.number, request=self.request, **arguments)
-            messages.success(self.request, said)
+    def post(self, request: HttpRequest, pk: str, number: int) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        run = self.run(pipeline, number)
+        form = GateForm(request.POST, needs_reason=self.needs_reason)
+        if not form.is_valid():
+            return self.page(pipeline, run, form, status=400)
+        position = request.POST.get("position", "")
+        with refusals_as_messages(request):
+            type(self).service(
+                actor=self.person,
+                pipeline=pipeline,
+                message=form.cleaned_data["message"],
+                run_number=run.number,
+                # An invalid number did not come from our form and names no gate.
+                position=int(position) if position.isdecimal() and len(position) < 6 else 0,
+                request=request,
+            )
+            messages.success(request, self.said)
         return redirect("pipelines:run_detail", pk=pipeline.pk, number=run.number)
 
 
 class RunApproveView(GateView):
-    def post(self, request: HttpRequest, pk: str, number: int) -> HttpResponseBase:
-        pipeline = self.find(pk)
-        run = self.run(pipeline, number)
-        return self.decide(pipeline, run, services.approve_gate, _("Approved. The run continues."))
+    service = services.approve_gate
+    said = gettext_lazy("Approved. The run continues.")
+    needs_reason = False
 
 
 class RunRejectView(GateView):
-    def post(self, request: HttpRequest, pk: str, number: int) -> HttpResponseBase:
-        pipeline = self.find(pk)
-        run = self.run(pipeline, number)
-        form = RejectForm(request.POST)
-        if not form.is_valid():
-            return self.page(pipeline, run, form, status=400)
-        message = form.cleaned_data["message"]
-        return self.decide(pipeline, run, services.reject_gate, _("Rejected. The run has failed."), message=message)
+    service = services.reject_gate
+    said = gettext_lazy("Rejected. The run has failed.")
+    needs_reason = True
 
 
 def version_of(run: Run) -> str:
-    """A version that changes with everything on the run's page, because each change writes a log line."""
+    """A version that changes with everything on the run's page, because each change writes a log line. While a step
+    runs, it also changes every few seconds, so that the step's time grows."""
     latest = run.log_lines.order_by("-id").values_list("id", flat=True).first()
-    return f"{run.state}-{latest}"
+    grows = run.state in {RunState.RUNNING, RunState.STOPPING}
+    return f"{run.state}-{latest}-{int(time.time()) // GROWS_EACH_SECONDS if grows else 0}"

@@ -38,7 +38,7 @@ class ReviewCampaignSerializer(serializers.ModelSerializer[ReviewCampaign]):
 
     state = serializers.SerializerMethodField()
     planned_by = EmailOfField("Who planned it, or the first of its series.")
-    ended_by = EmailOfField("Who cancelled it; null if nobody did.", allow_null=True)
+    ended_by = EmailOfField("Who canceled it; null if nobody did.", allow_null=True)
     repeat_months = serializers.IntegerField(
         read_only=True, allow_null=True, help_text="Months until the next one; null: once."
     )
@@ -46,7 +46,7 @@ class ReviewCampaignSerializer(serializers.ModelSerializer[ReviewCampaign]):
         read_only=True, help_text="SHA-256 of the record's file, as the activity log has it; empty before the end."
     )
     is_record_pending = serializers.BooleanField(
-        read_only=True, help_text="Whether it was cancelled, and the record is still being written: `digest` is empty."
+        read_only=True, help_text="Whether it was canceled, and the record is still being written: `digest` is empty."
     )
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, DateTimeField: UtcDateTimeField}
 
@@ -83,7 +83,7 @@ class ReviewCountsSerializer(serializers.Serializer[Any]):
     expired = serializers.IntegerField(help_text="Expired by the answer of an owner.")
     lapsed = serializers.IntegerField(help_text="Expired because nobody answered.")
     ended = serializers.IntegerField(help_text="Ended otherwise before an answer.")
-    unanswered = serializers.IntegerField(help_text="Without an answer when the campaign was cancelled.")
+    unanswered = serializers.IntegerField(help_text="Without an answer when the campaign was canceled.")
 
 
 class ReviewCampaignDetailSerializer(ReviewCampaignSerializer):
@@ -106,7 +106,7 @@ class ReviewCheckSerializer(serializers.Serializer[Any]):
     sealed = serializers.CharField(help_text="What the activity log says; empty without an entry.")
     matches = serializers.BooleanField()
     is_pending = serializers.BooleanField(
-        help_text="Whether the record of a cancelled campaign is still being written. Try again in a minute."
+        help_text="Whether the record of a canceled campaign is still being written. Try again in a minute."
     )
 
 
@@ -147,7 +147,7 @@ class ReviewItemSerializer(serializers.ModelSerializer[ReviewItem]):
         serializers.ChoiceField(
             choices=ItemState.choices,
             help_text="`lapsed`: expired because nobody answered. `ended`: the token ended otherwise before an answer. "
-            "`unanswered`: nobody answered before the campaign was cancelled.",
+            "`unanswered`: nobody answered before the campaign was canceled.",
         )
     )
     def get_state(self, item: ReviewItem) -> str:

@@ -123,7 +123,7 @@ class ReviewCampaignViewSet(ApiViewSet):
         """Compares the stored record with the digest in the activity log, which is sealed.
 
         Before the end, `sealed` is empty. It is also empty while `is_pending` is true: the worker writes the record of
-        a cancelled campaign in the minutes after it.
+        a canceled campaign in the minutes after it.
         """
         return Response(ReviewCheckSerializer(record.check(self.get_object())).data)
 

@@ -83,7 +83,7 @@ def expire(
 
 
 def _waiting_items(actor: User, token_ids: Collection[uuid.UUID], request: HttpRequest | None) -> list[ReviewItem]:
-    """The items of these tokens, locked and waiting for an answer. Locks their campaign before: it is not cancelled
+    """The items of these tokens, locked and waiting for an answer. Locks their campaign before: it is not canceled
     meanwhile, and its worker waits."""
     if token_in_use(request) is not None:
         raise ClosedToTokens

@@ -43,7 +43,7 @@ def close(campaign: ReviewCampaign, stopping: threading.Event) -> None:
 
 
 def close_batch(campaign_id: uuid.UUID, item_ids: Sequence[int], mails: EarlyEndMails) -> list[Token]:
-    """Expires those of the tokens that are still unconfirmed, and returns them. None if the campaign was cancelled.
+    """Expires those of the tokens that are still unconfirmed, and returns them. None if the campaign was canceled.
 
     Before the end, it only notes which tokens have ended otherwise.
     """
@@ -86,7 +86,7 @@ def finish_answered(campaign: ReviewCampaign, stopping: threading.Event) -> None
 
 
 def seal_cancelled(campaign: ReviewCampaign, stopping: threading.Event) -> None:
-    """Writes which tokens of a cancelled campaign nobody answered for, then seals its record."""
+    """Writes which tokens of a canceled campaign nobody answered for, then seals its record."""
     _run(_note_unanswered, campaign, stopping)
     if ReviewItem.objects.filter(campaign=campaign).unanswered().exists():
         return

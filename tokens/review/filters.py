@@ -15,7 +15,7 @@ class ReviewItemFilter(StrictFilterSet):
     api_help: ClassVar = {
         "q": "Part of the token's name, or of the note.",
         "state": "`lapsed`: expired because nobody answered. `ended`: the token ended otherwise before an answer. "
-        "`unanswered`: nobody answered before the campaign was cancelled.",
+        "`unanswered`: nobody answered before the campaign was canceled.",
         "owner": "Part of the name or e-mail of the owner. A complete address finds only that person.",
     }
 

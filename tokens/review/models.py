@@ -26,7 +26,7 @@ class CampaignState(models.TextChoices):
     PLANNED = "planned", pgettext_lazy("state of a review campaign", "Planned")
     OPEN = "open", pgettext_lazy("state of a review campaign", "Open")
     FINISHED = "finished", pgettext_lazy("state of a review campaign", "Finished")
-    CANCELLED = "cancelled", pgettext_lazy("state of a review campaign", "Cancelled")
+    CANCELLED = "cancelled", pgettext_lazy("state of a review campaign", "Canceled")
 
 
 class Answer(models.TextChoices):
@@ -70,7 +70,7 @@ class ReviewCampaign(models.Model):
     """``due_at``: when unconfirmed tokens expire, and ``reminds_at`` when people are warned of it; set at the start.
 
     ``told_at`` and ``reminded_at``: when everyone had been asked and warned. ``digest``: SHA-256 of the record's file,
-    since ``sealed_at``. A campaign that was cancelled before its start has none. ``repeat_months``: the end plans the
+    since ``sealed_at``. A campaign that was canceled before its start has none. ``repeat_months``: the end plans the
     next campaign, unless somebody cancels. ``series_at``: from when these months are counted.
     """
 
@@ -154,7 +154,7 @@ class ReviewCampaign(models.Model):
 
     @property
     def is_record_pending(self) -> bool:
-        """Whether it was cancelled, and the worker still writes the record."""
+        """Whether it was canceled, and the worker still writes the record."""
         return self.has_record and self.ended_at is not None and self.sealed_at is None
 
 

@@ -1,4 +1,4 @@
-"""Planning and cancelling a campaign. Pages and API call these functions.
+"""Planning and canceling a campaign. Pages and API call these functions.
 
 An organization has at most one campaign that is planned or open: a constraint decides between two at once.
 """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CampaignCounts(NamedTuple):
-    """How many items have each state. ``ended``: the token ended otherwise. ``unanswered``: of a cancelled campaign."""
+    """How many items have each state. ``ended``: the token ended otherwise. ``unanswered``: of a canceled campaign."""
 
     total: int
     waiting: int
@@ -62,7 +62,7 @@ class ReviewCampaignQuerySet(OrganizationRowsQuerySet["ReviewCampaign"]):
         return self.open().filter(due_at__lte=at, reminded_at__isnull=False)
 
     def to_seal(self) -> Self:
-        """Cancelled ones, whose record the worker still writes."""
+        """Canceled ones, whose record the worker still writes."""
         return self.filter(is_cancelled=True, started_at__isnull=False, sealed_at__isnull=True)
 
     def for_campaign_page(self) -> Self:

@@ -42,7 +42,7 @@ ENTRY_WITHIN = timedelta(minutes=1)
 @dataclass(frozen=True)
 class Check:
     """``digest``: of the record as it is stored now. ``sealed``: what the activity log says; empty if the entry is not
-    there any more, or not yet. ``is_pending``: the worker still writes the record of a cancelled campaign."""
+    there any more, or not yet. ``is_pending``: the worker still writes the record of a canceled campaign."""
 
     digest: str
     sealed: str

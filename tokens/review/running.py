@@ -22,7 +22,7 @@ Step = Callable[[ReviewCampaign, threading.Event], None]
 
 def run(stopping: threading.Event) -> None:
     """Starts planned campaigns, asks people, warns them, closes campaigns whose time is over, and seals the records of
-    cancelled ones.
+    canceled ones.
 
     If one campaign fails, the others go on. Raises ``JobFailed`` at the end, after each error was logged.
     """

@@ -21,7 +21,7 @@ WARNED_BEFORE = timedelta(days=3)
 
 
 def start(campaign_id: uuid.UUID, *, request: HttpRequest | None = None) -> None:
-    """Starts a planned campaign. Does nothing if another worker did, or somebody cancelled it.
+    """Starts a planned campaign. Does nothing if another worker did, or somebody canceled it.
 
     Locks the organization first: no token is created, or replaced by another one, while the items are added.
     """

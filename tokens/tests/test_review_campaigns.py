@@ -271,7 +271,7 @@ def test_campaign_that_fails_does_not_stop_the_others(owner, administrator, monk
     assert ReviewCampaign.objects.unfinished().get() == broken
 
 
-def test_cancelled_campaign_expires_nothing(client, owner, administrator):
+def test_canceled_campaign_expires_nothing(client, owner, administrator):
     token = TokenFactory(owner=owner)
     campaign = planning.plan(actor=administrator, answer_days=7, repeat_months=3)
     work()

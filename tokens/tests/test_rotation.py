@@ -178,7 +178,7 @@ def test_reuse_ends_the_whole_family_and_tells_the_owner(token, overlap):
     first = bearer(token)
     answers = [rotate(first, overlap_hours=overlap)]
     answers += [rotate(of(answers[0]), overlap_hours=24)]
-    neighbour = TokenFactory(owner=token.owner, scope="tokens:rotate")
+    neighbor = TokenFactory(owner=token.owner, scope="tokens:rotate")
     second, third = map(of, answers)
     if overlap:
         # With an overlap, the reused token is the last but one: replacing the new one has ended the first.
@@ -188,7 +188,7 @@ def test_reuse_ends_the_whole_family_and_tells_the_owner(token, overlap):
 
     expected = (409, "token_reused") if overlap else (401, "token_reused")
     assert (refused.status_code, refused.json()["code"]) == expected
-    assert (ask(second), ask(third), ask(bearer(neighbour))) == ("revoked", "revoked", None)
+    assert (ask(second), ask(third), ask(bearer(neighbor))) == ("revoked", "revoked", None)
     last = TokenUse.objects.filter(reason="token_reused").get()
     assert (last.status, last.ip, last.outcome) == (expected[0], ELSEWHERE, "refused")
     entries = Activity.objects.filter(action="token.ended_by_reuse")

@@ -1,4 +1,4 @@
-"""The organization's review campaigns: the list, planning, one campaign with its items, its record, cancelling."""
+"""The organization's review campaigns: the list, planning, one campaign with its items, its record, canceling."""
 
 from typing import Any
 
@@ -148,7 +148,7 @@ class ReviewCancelView(ReviewPageMixin, RecentSignInMixin, View):
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         with refusals_as_messages(request):
             planning.cancel(actor=self.person, campaign=self.campaign, request=request)
-            messages.success(request, _("The review campaign is cancelled. No token expires because of it."))
+            messages.success(request, _("The review campaign is canceled. No token expires because of it."))
         return redirect(self._url())
 
     def _url(self) -> str:

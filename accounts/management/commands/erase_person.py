@@ -1,4 +1,4 @@
-"""Erases a person whom no Administrator can erase, or goes on with erasures without waiting for the worker."""
+"""Erases a person whom no Administrator can erase, or continues erasures without waiting for the worker."""
 
 import threading
 from argparse import ArgumentParser
@@ -20,7 +20,7 @@ class Command(BaseCommand):
     help = (
         "Replaces the name and the address of a deactivated person by a pseudonym: at once where they sign in, then in "
         "both logs, in runs and their logs. This can't be undone. The seals of the logs still prove the entries "
-        "afterwards: see verify_logs. If you stop it, the worker or the next call goes on. Backups keep the name until "
+        "afterwards: see verify_logs. If you stop it, the worker or the next call continues. Backups keep the name until "
         "they expire."
     )
 
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         which.add_argument(
             "--email", dest="named", metavar="EMAIL", help="the same, for an address that begins with a dash"
         )
-        which.add_argument("--continue", dest="goes_on", action="store_true", help="only go on with what has begun")
+        which.add_argument("--continue", dest="goes_on", action="store_true", help="only continue what has begun")
         parser.add_argument("--yes", action="store_true", help="do not ask")
 
     def handle(
@@ -44,7 +44,7 @@ class Command(BaseCommand):
                 for count in erasure.run(row, threading.Event()):
                     progress.say(f"{row.person.name}: {count:,} places")
             except (ChainBroken, KeyMissing, NotSealedYet) as error:
-                raise CommandError(f"{error} The worker goes on with it, or --continue.") from None
+                raise CommandError(f"{error} The worker continues it, or --continue.") from None
             progress.clear()
             self.stdout.write(f"{row.person.name}: name and address were replaced in {row.rewritten:,} places.")
             if row.forged:
