@@ -103,7 +103,7 @@ class Action(models.TextChoices):
     REVIEW_STARTED = "review.started", _("Review campaign started")
     REVIEW_REMINDED = "review.reminded", _("People warned in a review campaign")
     REVIEW_FINISHED = "review.finished", _("Review campaign finished")
-    REVIEW_CANCELLED = "review.cancelled", _("Review campaign cancelled")
+    REVIEW_CANCELLED = "review.cancelled", _("Review campaign canceled")
 
     @property
     def type(self) -> ActionType:

@@ -36,7 +36,7 @@ class Answer(models.TextChoices):
     EXPIRED = "expired", pgettext_lazy("answer in a review campaign", "Expired by answer")
     LAPSED = "lapsed", pgettext_lazy("answer in a review campaign", "Expired without an answer")
     ENDED = "ended", pgettext_lazy("answer in a review campaign", "Ended otherwise")
-    UNANSWERED = "unanswered", pgettext_lazy("answer in a review campaign", "Not answered, cancelled")
+    UNANSWERED = "unanswered", pgettext_lazy("answer in a review campaign", "Not answered, canceled")
 
 
 class ItemState(models.TextChoices):
