@@ -166,7 +166,8 @@ def texts_in(html):
     return parser.found
 
 
-PARAMETER = re.compile(r"""(?<![\w(])\w+=(?:"([^"]*)"|'([^']*)')""")
+# `look`: classes of a button.
+PARAMETER = re.compile(r"""(?<![\w(])(?!look=)\w+=(?:"([^"]*)"|'([^']*)')""")
 
 
 def unmarked_in(template):
