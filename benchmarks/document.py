@@ -27,6 +27,7 @@ CHART = DOCS / "performance-requests.svg"
 # The options of each benchmark, in the order of the document.
 PARTS = {
     "token_path": [],
+    "parts": [],
     "memory": [],
     "pages": ["--big", "--entries", "5000000"],
     "logs": ["--fresh"],
