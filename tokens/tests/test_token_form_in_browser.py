@@ -196,10 +196,10 @@ def test_expiring_a_token_that_leaves_the_list_leads_to_the_next_row(browser_of,
 def test_expiring_the_last_token_of_a_list_leads_back_to_the_list(browser_of):
     page = browser_of("user")
     create(page, "last of its list")
-    page.goto(f"{PAGE}?state=pending&q=last+of+its+list")
+    page.goto(f"{PAGE}?state=live&q=last+of+its+list")
     expire(page, "last of its list")
 
-    page.wait_for_url(f"**{PAGE}?state=pending&q=last+of+its+list#token-*")
+    page.wait_for_url(f"**{PAGE}?state=live&q=last+of+its+list#token-*")
     # The message is above the heading, and after some seconds only at its own place.
     message, heading = page.locator(".messages"), page.locator("#tokens-heading")
     expect(heading).to_be_in_viewport()

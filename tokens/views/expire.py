@@ -100,7 +100,7 @@ def is_found_by_filters(token: Token, address: str) -> bool:
     if filterset_class is None or not issubclass(filterset_class, TokenFilter):
         return True
     filterset = filterset_class(QueryDict(url.query), Token.objects.filter(pk=token.pk))
-    return not filterset.is_valid() or filterset.qs.exists()
+    return not filterset.is_valid() or bool(filterset.qs.exists())
 
 
 def uses_lately(token: Token, reader: User) -> int | None:

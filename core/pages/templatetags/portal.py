@@ -65,7 +65,8 @@ def logged_at(value: datetime) -> SafeString:
     zone = offset_of(local(value))
     in_utc = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     return format_html(
-        '<time class="logged" datetime="{}" title="{}">{}<span class="moment-exact"> {} · {}</span></time>',
+        '<time class="logged" datetime="{}" title="{}">{}<span class="moment-exact">'
+        ' <span class="moment-offset">{} · </span>{}</span></time>',
         value.isoformat(),
         f"{here} {zone}\n{in_utc}\n{relative(value)}",
         here,
