@@ -14,7 +14,7 @@ from auditlog.group_commit import MAX_ROWS, GroupCommit, Row
 from auditlog.models import TokenUse
 from auditlog.open_use import OpenUse
 from auditlog.signals import token_use_logged
-from core.db.prepared_statements import execute, own_connection, uuid_as_stored
+from core.db.prepared_statements import execute, execute_for_each, own_connection, uuid_as_stored
 from core.db.sqlite_turns import turn_to_write
 from core.types import AccessToken
 
@@ -102,7 +102,10 @@ def _insert(connection: BaseDatabaseWrapper, rows: list[Row]) -> None:
 def _insert_in_turn(rows: list[Row]) -> None:
     connection = own_connection()
     with turn_to_write(connection):
-        _insert(connection, rows)
+        if connection.vendor == "sqlite" and len(rows) > 1:
+            execute_for_each(connection, _statement(1), rows)
+        else:
+            _insert(connection, rows)
 
 
 _group_commit = GroupCommit(_insert_in_turn)

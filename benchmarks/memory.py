@@ -14,7 +14,7 @@ from benchmarks.load import Target, ask
 from benchmarks.report import Goal
 from benchmarks.servers import PORTAL, databases, end_cleanly_on_sigterm, pin_the_load, serving
 
-MARKS = [10_000, 50_000, 100_000]
+MARKS = [25_000, 50_000, 100_000]
 MOST = Goal("most MiB of the web process", (200, 200), (150, 150), more_is_better=False)
 # By the first mark everything is loaded, and every thread has a connection.
 GROWTH = Goal("MiB that it grew by after the first mark", (5, 5), (2, 2), more_is_better=False)
