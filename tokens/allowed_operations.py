@@ -32,7 +32,7 @@ TITLES: dict[str, Text] = {
     "trust-rules": _("Trust"),
     "token-exchange": _("Trust"),
     "webhooks": _("Webhooks"),
-    "scim": "SCIM",
+    "scim": _("User Provisioning (SCIM)"),
 }
 _ORDER = {tag: place for place, tag in enumerate(TITLES)}
 
