@@ -82,6 +82,7 @@ def _round(work: Work) -> float:
 
 
 def parts(authorization: str) -> Iterator[tuple[str, Work]]:
+    from django.conf import settings
     from django.core.handlers.wsgi import WSGIRequest
     from django.core.signals import request_finished, request_started
     from django.http import HttpResponse
@@ -142,6 +143,14 @@ def parts(authorization: str) -> Iterator[tuple[str, Work]]:
         made.request_id, made.client_address = uuid7(), client_address(made)
         return made
 
+    def take_from_limits() -> None:
+        throttling._take("token", settings.API_LIMIT_TOKEN, token.pk, "")
+        throttling._take("user", settings.API_LIMIT_USER, token.owner_id, "")
+
+    def set_through_django() -> None:
+        for name, value in answer_headers.HEADERS.items():
+            response[name] = value
+
     one, now = request(), timezone.now()
     use = open_use(one)
     use.token = token
@@ -162,14 +171,9 @@ def parts(authorization: str) -> Iterator[tuple[str, Work]]:
         "scopes, without that": lambda: scopes.parse.__wrapped__(token.scope),
         "route, remembered": lambda: fast_path._resolve("opsera_portal.urls", PATH),
         "route, without that": lambda: resolve(PATH, "opsera_portal.urls"),
-        "both limits": lambda: (
-            throttling._take("token", throttling.settings.API_LIMIT_TOKEN, token.pk, ""),
-            throttling._take("user", throttling.settings.API_LIMIT_USER, token.owner_id, ""),
-        ),
+        "both limits": take_from_limits,
         "headers that are checked once": lambda: answer_headers.protect(one, response),
-        "the same headers through Django": lambda: [
-            response.__setitem__(name, value) for name, value in answer_headers.HEADERS.items()
-        ],
+        "the same headers through Django": set_through_django,
         "headers of the limits": lambda: throttling.announce(response, token),
         "signals of a request, with closing of connections": lambda: (
             request_started.send(sender=None, environ=one.environ),

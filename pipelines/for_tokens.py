@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Collection
 from contextlib import suppress
+from typing import Any
 
 from django.db.models import Q
 
@@ -19,7 +20,7 @@ from pipelines.querysets import PipelineQuerySet
 
 class PipelinesOfPortal(PipelinesForTokens):
     def offered_to(self, person: User, *, most: int) -> list[OfferedPipeline]:
-        rows = Pipeline.objects.visible_to(person).with_allowed(person, can_run=PipelineAction.RUN)
+        rows: Any = Pipeline.objects.visible_to(person).with_allowed(person, can_run=PipelineAction.RUN)
         rows = rows.order_by("name", "pk")
         return [OfferedPipeline(*values) for values in rows.values_list("pk", "name", "can_run")[:most]]
 

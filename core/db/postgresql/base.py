@@ -35,6 +35,8 @@ class ServerAway(psycopg.OperationalError):
 class _DatabaseErrors(DatabaseErrorWrapper):
     """Also notices that the server has disappeared without closing its connections."""
 
+    wrapper: "DatabaseWrapper"
+
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if kind is None:
             return
@@ -109,7 +111,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Compiling a statement takes PostgreSQL 40 to 80 ms, and a page's statements run for a few. PostgreSQL decides
         by estimates, which are too high for subqueries that it ends early.
         """
-        super()._configure_connection(connection)
+        super()._configure_connection(connection)  # type: ignore[misc]
         connection.execute("SET jit TO off")
         return True
 
