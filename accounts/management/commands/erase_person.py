@@ -20,8 +20,8 @@ class Command(BaseCommand):
     help = (
         "Replaces the name and the address of a deactivated person by a pseudonym: at once where they sign in, then in "
         "both logs, in runs and their logs. This can't be undone. The seals of the logs still prove the entries "
-        "afterwards: see verify_logs. If you stop it, the worker or the next call continues. Backups keep the name until "
-        "they expire."
+        "afterwards: see verify_logs. If you stop it, the worker or the next call continues. Backups keep the name "
+        "until they expire."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
