@@ -170,7 +170,7 @@ def test_expiring_a_token_leads_back_to_its_row(browser_of):
 @pytest.mark.parametrize("path", [PAGE, "/organization/tokens/"])
 def test_expiring_a_token_that_leaves_the_list_leads_to_the_next_row(browser_of, path, scripts):
     page = browser_of("admin", java_script_enabled=scripts)
-    name = f"leaves {path.split('/')[1]} {'with' if scripts else 'without'} scripts"
+    name = f"left {len(path)}{scripts:d}"
     create(page, name)
     page.goto(f"{path}?state=live")
     next_name = (
