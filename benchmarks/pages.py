@@ -263,25 +263,33 @@ def pages_of(role: str) -> Iterator["Page"]:
 
     from accounts.models import User
 
-    client = Client(SERVER_NAME="127.0.0.1")
+    client, start = Client(SERVER_NAME="127.0.0.1"), START_SIGNED_OUT
     if role != SIGNED_OUT:
         # In a big organization, one of its many people; otherwise the demo's own.
         found = User.objects.people().filter(site_role=role, organization__slug="demo").order_by("created_at", "email")
-        client.force_login(found.last())
+        person = found.last()
+        client.force_login(person)
         sign_in_recently(client)
-    for kind, path in walk(client, START_SIGNED_OUT if role == SIGNED_OUT else [*START, *starts_of_rows()]):
+        start = [*starts_of_rows(person), *START]
+    for kind, path in walk(client, start):
         yield measured(client, role, kind, path)
 
 
-def starts_of_rows() -> list[str]:
-    """The pages of the demo's pipeline with the most steps, which has no place on the first page of a long list."""
+def starts_of_rows(person: Any) -> list[str]:
+    """Pages of rows that have no place on the first page of a long list: the steps of the demo's longest pipeline, and
+    a token of the person that can be replaced."""
     from django.db.models import Count
     from django.urls import reverse
 
     from pipelines.models import Pipeline
+    from tokens.models import Token
 
     with_steps = Pipeline.objects.annotate(steps_count=Count("steps")).order_by("-steps_count", "pk").first()
-    return [reverse("pipelines:pipeline_detail", args=[with_steps.pk])] if with_steps else []
+    token = Token.objects.owned_by(person).active().not_replaced().filter(max_uses=None).order_by("created_at").first()
+    return [
+        reverse("pipelines:step_list", args=[with_steps.pk]) if with_steps else "/",
+        reverse("tokens:token_replace", args=[token.pk]) if token else "/",
+    ]
 
 
 def sign_in_recently(client: Any) -> None:

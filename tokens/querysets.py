@@ -109,6 +109,8 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     # The policies of these rows' organizations, after the first condition that needed them. Querysets that narrow this
     # one don't read them again.
     _policies: "list[Organization] | None" = None
+    # Whose tokens these are, if only one person's: the policy is that of their organization, which need not be read.
+    _owner: User | None = None
 
     def with_pipelines(self, *, seen_by: User | None = None) -> Self:
         """Reads the chosen pipelines of all limited tokens in one more query; in none if there is no such token. Few
@@ -126,6 +128,7 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         clone._reads_pipelines = self._reads_pipelines
         clone._pipelines_named_for = self._pipelines_named_for
         clone._policies = self._policies
+        clone._owner = self._owner
         return clone
 
     def _fetch_all(self) -> None:
@@ -138,7 +141,9 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
                 _name_pipelines(limited, self._pipelines_named_for)
 
     def owned_by(self, user: User) -> Self:
-        return self.filter(owner=user)
+        rows = self.filter(owner=user)
+        rows._owner = user
+        return rows
 
     def managed_by(self, user: User) -> Self:
         """The person's own tokens, and those of the service accounts whose tokens they manage."""
@@ -246,7 +251,9 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         """
         now = timezone.now()
         if self._policies is None:
-            self._policies = self._read_policies()
+            owner = self._owner
+            is_known = owner is not None and owner.organization_id is not None
+            self._policies = [owner.own_organization] if owner and is_known else self._read_policies()
         # Of a single policy, all rows are: naming it would make the database read the organization for each row.
         has_one = len(self._policies) == 1
         for policy in self._policies:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet, prefetch_related_objects
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
@@ -78,7 +78,12 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
         return form.is_valid()
 
     def _token(self, pk: Any) -> Token:
-        token: Token = get_object_or_404(Token.objects.visible_to(self.person).for_token_page(), pk=pk)
+        can_expire = Exists(Token.objects.revocable_by(self.person).filter(pk=OuterRef("pk")))
+        visible = Token.objects.visible_to(self.person).for_token_page().annotate(can_expire=can_expire)
+        token: Token = get_object_or_404(visible, pk=pk)
+        if token.is_limited:
+            # The page asks for them several times.
+            prefetch_related_objects([token], "pipeline_links")
         return token
 
     def get_queryset(self) -> QuerySet[TokenUse]:
@@ -174,7 +179,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             approval=approval,
             outcome=outcome_in_words(approval) if approval else "",
             can_withdraw=approval is not None and approval.is_waiting and approval.is_made_by(self.person),
-            can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),
+            can_expire=not token.has_ended and token.can_expire,  # type: ignore[attr-defined]
             can_do=can_do,
             cannot_do=cannot_do,
             operation_count=len(can_do) + len(cannot_do),
