@@ -266,7 +266,11 @@ def pages_of(role: str) -> Iterator["Page"]:
     client, start = Client(SERVER_NAME="127.0.0.1"), START_SIGNED_OUT
     if role != SIGNED_OUT:
         # In a big organization, one of its many people; otherwise the demo's own.
-        found = User.objects.people().filter(site_role=role, organization__slug="demo").order_by("created_at", "email")
+        found = (
+            User.objects.people()
+            .filter(site_role=role, organization__slug="demo", joined_at__isnull=False)
+            .order_by("created_at", "email")
+        )
         person = found.last()
         client.force_login(person)
         sign_in_recently(client)
@@ -283,9 +287,11 @@ def starts_of_rows(person: Any) -> list[str]:
 
     from pipelines.models import Pipeline
     from tokens.models import Token
+    from tokens.replacement import can_be_replaced
 
     with_steps = Pipeline.objects.annotate(steps_count=Count("steps")).order_by("-steps_count", "pk").first()
-    token = Token.objects.owned_by(person).active().not_replaced().filter(max_uses=None).order_by("created_at").first()
+    active = Token.objects.owned_by(person).active().order_by("created_at")
+    token = next(filter(can_be_replaced, active), None)
     return [
         reverse("pipelines:step_list", args=[with_steps.pk]) if with_steps else "/",
         reverse("tokens:token_replace", args=[token.pk]) if token else "/",

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, prefetch_related_objects
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
@@ -153,9 +153,12 @@ class Token(models.Model):
 
     @property
     def pipeline_ids(self) -> list[uuid.UUID] | None:
-        """The chosen pipelines, or ``None`` if it reaches all pipelines of its owner. A query only if it is limited and
-        the links were not prefetched."""
-        return [link.pipeline_id for link in self.pipeline_links.all()] if self.is_limited else None
+        """The chosen pipelines, or ``None`` if it reaches all pipelines of its owner. A query if it is limited, but
+        only one: a page asks several times."""
+        if not self.is_limited:
+            return None
+        prefetch_related_objects([self], "pipeline_links")
+        return [link.pipeline_id for link in self.pipeline_links.all()]
 
     @property
     def reaches_pipelines(self) -> bool:

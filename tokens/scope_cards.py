@@ -3,7 +3,7 @@
 The answers come from the operations of the API (`core.api.operations`) and from the querysets that decide on pages.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -85,13 +85,17 @@ def least_scope(operation: Operation, user: User) -> Scope | None:
 
 
 def scope_cards(
-    user: User, *, chosen: Collection[str], pipelines: Collection[UUID] | None = None
+    user: User,
+    *,
+    chosen: Collection[str],
+    pipelines: Collection[UUID] | None = None,
+    numbers: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """One card for each scope, for a token that reaches only these pipelines, or all. One query counts what it
-    reaches."""
+    """One card for each scope, for a token that reaches only these pipelines, or all. One query counts what it reaches,
+    unless ``numbers`` says so, by the verb of a `Reach`."""
     allowed = scopes.parse(user.own_organization.allowed_scopes)
     among, is_limited = open_to_tokens(), pipelines is not None
-    numbers = cache(lambda counts: counts(user, pipelines))
+    counted = cache(lambda counts: counts(user, pipelines) if numbers is None else numbers)
     is_unchosen = is_limited and not pipelines
     found = {scope: verdicts_of(frozenset({scope}), user, among, is_limited=is_limited) for scope in scopes.SCOPES}
     return [
@@ -101,7 +105,7 @@ def scope_cards(
             found[scope],
             is_allowed=scope in allowed,
             chosen=chosen,
-            count=None if is_unchosen else lambda reach: numbers(reach.counts)[reach.verb],
+            count=None if is_unchosen else lambda reach: counted(reach.counts)[reach.verb],
         )
         for scope in scopes.SCOPES
     ]

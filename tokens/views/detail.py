@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef, QuerySet, prefetch_related_objects
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
@@ -81,9 +81,6 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
         can_expire = Exists(Token.objects.revocable_by(self.person).filter(pk=OuterRef("pk")))
         visible = Token.objects.visible_to(self.person).for_token_page().annotate(can_expire=can_expire)
         token: Token = get_object_or_404(visible, pk=pk)
-        if token.is_limited:
-            # The page asks for them several times.
-            prefetch_related_objects([token], "pipeline_links")
         return token
 
     def get_queryset(self) -> QuerySet[TokenUse]:

@@ -59,7 +59,7 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
     def get_queryset(self) -> QuerySet[Token]:
         # Django knows the owner of these rows, so it makes no query for them.
         tokens = self.owner.tokens.with_pipelines(seen_by=self.person)
-        return tokens.select_related("organization").prefetch_related("revoked_by")
+        return tokens.select_related("organization", "revoked_by")
 
     def get_table_kwargs(self) -> dict[str, Any]:
         if not self.is_readable:
@@ -72,7 +72,8 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
             filled = self._filled_by_link()
             form = TokenForm(owner=self.owner, initial=filled.initial if filled else self._as_replacement())
         named = pipelines_named_in(form)
-        scopes, pipelines = scopes_with(form, named), pipeline_choice(form, named)
+        pipelines = pipeline_choice(form, named)
+        scopes = scopes_with(form, named, numbers=pipelines["numbers"])
         to_confirm, answers_for_accounts = self._asked_of_person()
         return super().get_context_data(
             form=form,
@@ -184,6 +185,7 @@ def pipeline_choice(form: TokenForm, named: dict[str, NamedPipeline]) -> dict[st
 
     Only those that the person can see. ``which`` are the two ways to choose. ``some_only_read``: whether a token can
     only read one of the offered pipelines, because the person can't run it. ``some_can_run``: whether it can run one.
+    ``numbers``: how many a token that reaches all of them can run and read; ``None`` if there are too many for a list.
     """
     chosen, which, field = form["pipelines"].value() or [], form["which_pipelines"], form["pipelines"].auto_id
     offered = pipelines_for_tokens().offered_to(form.owner, most=MOST_CHOICES + 1)
@@ -203,6 +205,11 @@ def pipeline_choice(form: TokenForm, named: dict[str, NamedPipeline]) -> dict[st
             for pipeline in offered[:MOST_CHOICES]
         ],
         "is_typed": len(offered) > MOST_CHOICES,
+        "numbers": (
+            None
+            if len(offered) > MOST_CHOICES
+            else {"run": sum(pipeline.can_run for pipeline in offered), "read": len(offered)}
+        ),
         "some_only_read": not all(pipeline.can_run for pipeline in offered),
         "some_can_run": any(pipeline.can_run for pipeline in offered),
         "text": "\n".join(named[word].name if word in named else word for word in chosen),

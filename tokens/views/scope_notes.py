@@ -1,5 +1,6 @@
 """What the form for a new token says about each scope, while a person chooses pipelines."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest
@@ -47,12 +48,19 @@ def pipelines_named_in(form: TokenForm) -> dict[str, NamedPipeline]:
     return pipelines_for_tokens().found_by(form.owner, words) if words else {}
 
 
-def scopes_with(form: TokenForm, named: dict[str, NamedPipeline]) -> dict[str, Any]:
-    """The cards of the scopes for the chosen pipelines, and ``is_limited``: whether they count only these."""
+def scopes_with(
+    form: TokenForm, named: dict[str, NamedPipeline], *, numbers: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """The cards of the scopes for the chosen pipelines, and ``is_limited``: whether they count only these.
+
+    ``numbers``: what a token that reaches all pipelines can do, if the caller has counted it.
+    """
     which = form["which_pipelines"].value() or (ONLY_THESE if named else ALL_PIPELINES)
     pipelines = {pipeline.id for pipeline in named.values()} if which == ONLY_THESE else None
     chosen = form["scopes"].value() or []
     return {
-        "scope_cards": scope_cards(form.owner, chosen=chosen, pipelines=pipelines),
+        "scope_cards": scope_cards(
+            form.owner, chosen=chosen, pipelines=pipelines, numbers=numbers if pipelines is None else None
+        ),
         "is_limited": pipelines is not None,
     }
