@@ -213,7 +213,7 @@ def test_deleted_group_names_no_pipeline_to_a_limited_token(api, world):
 
 
 # Querysets of pipelines and runs that ask who the person is, or find nothing.
-CHECKED = {"visible_to", "allowing", "listed_for", "none"}
+CHECKED = {"visible_to", "allowing", "count_allowing", "listed_for", "none"}
 # Runs of a pipeline that the page has found.
 OF_FOUND_PIPELINE = {"for_run_page"}
 

@@ -57,8 +57,7 @@ DONE = {200: ActionDoneSerializer, 409: ActionFailedSerializer}
 
 
 def _counts(user: User, among: Collection[UUID] | None) -> dict[str, int]:
-    rows = Pipeline.objects.all() if among is None else Pipeline.objects.filter(pk__in=among)
-    numbers = rows.count_allowing(user, PipelineAction.RUN, PipelineAction.SEE)
+    numbers = Pipeline.objects.count_allowing(user, PipelineAction.RUN, PipelineAction.SEE, among=among)
     return {"run": numbers[PipelineAction.RUN], "read": numbers[PipelineAction.SEE]}
 
 
