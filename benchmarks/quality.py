@@ -65,7 +65,7 @@ SIZE_OF_TARGETS = ALL_RULES | {"runOnly": {"type": "rule", "values": ["target-si
 MOST_KIB, MOST_REQUESTS, MOST_SHIFT = 60.0, 8, 0.1
 LEAST_PERFORMANCE = 100
 LIGHTHOUSE_CATEGORIES = ("performance", "accessibility", "best-practices")
-LIGHTHOUSE_RUNS = 5
+LIGHTHOUSE_RUNS = 3
 
 # Adds up all shifts that are not the answer to a click or a key, from the first paint on.
 COUNT_SHIFTS = """

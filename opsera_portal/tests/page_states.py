@@ -226,20 +226,6 @@ def wrongly_sent_to_admin(page: Any, links: Links) -> None:
     page.locator(".errornote").wait_for()
 
 
-def too_large(page: Any, links: Links) -> None:
-    go(page, "/profile/preferences/")
-    page.locator("main form").first.evaluate(
-        """form => {
-            const field = document.createElement("textarea");
-            field.name = "text";
-            field.value = "x".repeat(300_000);
-            form.append(field);
-            form.submit();
-        }"""
-    )
-    page.wait_for_load_state()
-
-
 ADMIN_ROW = "#result_list tbody th a"
 SERVICE_ACCOUNTS = "/organization/service-accounts/"
 TOKENS = at("/profile/tokens/")
@@ -442,7 +428,6 @@ STATES = [
     State("Django admin", "activity log", ("admin",), at("/admin/auditlog/activity/?q=user")),
     # Errors
     State("Errors", "bad request", ("user", NOBODY), at(f"/login/?q={'x' * 9_000}")),
-    State("Errors", "too large", ("user",), too_large),
     State("Errors", "not found", ("user", NOBODY), at("/nothing-here/")),
     State("Errors", "not allowed", ("user",), at("/organization/users/invite/")),
     State("Errors", "wrong method", ("admin",), at("/organization/policy/save/")),

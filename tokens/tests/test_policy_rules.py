@@ -145,7 +145,7 @@ def test_query_of_rows_with_one_policy_names_no_policy(owner, django_assert_num_
 def test_policies_are_found_with_the_index_of_the_rows_filters(owner, administrator, index):
     """With another index, the page of a person without tokens would read half a million rows."""
     rows = {
-        "token_owner_": Token.objects.owned_by(owner),
+        "token_owner_": Token.objects.managed_by(owner),
         "token_org_": Token.objects.of_organization_readable_by(administrator),
     }[index]
 
@@ -156,6 +156,13 @@ def test_policies_are_found_with_the_index_of_the_rows_filters(owner, administra
         plan = str(cursor.fetchall())
 
     assert index in plan
+
+
+def test_policy_of_ones_own_tokens_is_not_read_again(owner, django_assert_num_queries):
+    assert owner.own_organization
+
+    with django_assert_num_queries(0):
+        Token.objects.owned_by(owner).within_policy()
 
 
 # In requests
