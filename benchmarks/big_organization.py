@@ -63,7 +63,7 @@ def settle() -> None:
     statistics.refresh(threading.Event())
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("VACUUM (ANALYZE)")
+            cursor.execute("VACUUM")
     # The next connection has the portal's own settings.
     connection.close()
     if connection.vendor == "sqlite":

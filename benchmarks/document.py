@@ -31,7 +31,7 @@ PARTS = {
     "memory": [],
     "pages": ["--big", "--entries", "5000000"],
     "logs": ["--fresh"],
-    "partitions": ["--entries", "20000000"],
+    "partitions": [],
     "text_search": [],
 }
 GOALS = "Goals"

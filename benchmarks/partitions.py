@@ -1,6 +1,6 @@
 """Compares the log in one table with the log in a partition for each month, on PostgreSQL.
 
-    python -m benchmarks.partitions [--entries 5000000] [--markdown]
+    python -m benchmarks.partitions [--entries 20000000] [--markdown]
 
 Run it with `make bench-partitions`. Both tables have the columns, the entries and the indexes of the log.
 

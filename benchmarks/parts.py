@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def parts(authorization: str) -> Iterator[tuple[str, Work]]:
 
     from auditlog import journal
     from auditlog.open_use import open_use
-    from benchmarks.portal import PATH
+    from benchmarks.portal import PATH, environ
     from core.api import answer_headers, fast_path, scopes, throttling
     from core.db.prepared_statements import fetch_one, own_connection, uuid_as_stored
     from core.db.uuid7 import uuid7
@@ -101,26 +100,8 @@ def parts(authorization: str) -> Iterator[tuple[str, Work]]:
     from tokens.models import Token
     from tokens.policy.rules import obstacle
 
-    def environ() -> dict[str, Any]:
-        return {
-            "REQUEST_METHOD": "GET",
-            "PATH_INFO": PATH,
-            "QUERY_STRING": "",
-            "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": "8000",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "REMOTE_ADDR": "127.0.0.1",
-            "HTTP_HOST": "127.0.0.1:8000",
-            "HTTP_AUTHORIZATION": authorization,
-            "HTTP_USER_AGENT": "curl/8.0",
-            "HTTP_ACCEPT": "*/*",
-            "wsgi.url_scheme": "http",
-            "wsgi.input": BytesIO(),
-            "wsgi.errors": sys.stderr,
-        }
-
     def whole() -> None:
-        answer = application(environ(), lambda status, headers: None)
+        answer = application(environ(authorization), lambda status, headers: None)
         b"".join(answer)
         answer.close()  # type: ignore[attr-defined]
 
@@ -139,7 +120,7 @@ def parts(authorization: str) -> Iterator[tuple[str, Work]]:
     attributes = record_query._attributes(vendor, row)
 
     def request() -> Any:
-        made: Any = WSGIRequest(environ())
+        made: Any = WSGIRequest(environ(authorization))
         made.request_id, made.client_address = uuid7(), client_address(made)
         return made
 

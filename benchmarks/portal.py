@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 PATH = "/api/v1/me"
@@ -41,6 +42,26 @@ def command() -> list[str]:
     from opsera_portal.management.commands.web import web_command
 
     return web_command()
+
+
+def environ(authorization: str) -> dict[str, Any]:
+    """What a web server passes on for one request with a token."""
+    return {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": PATH,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "8000",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": "127.0.0.1:8000",
+        "HTTP_AUTHORIZATION": authorization,
+        "HTTP_USER_AGENT": "curl/8.0",
+        "HTTP_ACCEPT": "*/*",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": BytesIO(),
+        "wsgi.errors": sys.stderr,
+    }
 
 
 def queries(prepared: dict[str, Any]) -> dict[str, float]:

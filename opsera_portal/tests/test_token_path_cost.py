@@ -4,13 +4,13 @@ Counts calls of Python functions and queries, because these do not depend on the
 """
 
 import sys
-from io import BytesIO
 
 import pytest
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection
 from django.test.utils import CaptureQueriesContext
 
+from benchmarks.portal import environ
 from core.setting_readers import rate
 from opsera_portal.wsgi import application
 from tokens.tests.factories import TokenFactory, bearer
@@ -39,25 +39,7 @@ def ask(owner):
 
     def ask():
         statuses = []
-        answer = application(
-            {
-                "REQUEST_METHOD": "GET",
-                "PATH_INFO": "/api/v1/me",
-                "QUERY_STRING": "",
-                "SERVER_NAME": "127.0.0.1",
-                "SERVER_PORT": "8000",
-                "SERVER_PROTOCOL": "HTTP/1.1",
-                "REMOTE_ADDR": "127.0.0.1",
-                "HTTP_HOST": "127.0.0.1:8000",
-                "HTTP_AUTHORIZATION": authorization,
-                "HTTP_USER_AGENT": "curl/8.0",
-                "HTTP_ACCEPT": "*/*",
-                "wsgi.url_scheme": "http",
-                "wsgi.input": BytesIO(),
-                "wsgi.errors": sys.stderr,
-            },
-            lambda status, headers: statuses.append(status),
-        )
+        answer = application(environ(authorization), lambda status, headers: statuses.append(status))
         b"".join(answer)
         answer.close()
         assert statuses == ["200 OK"]
