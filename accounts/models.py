@@ -654,6 +654,27 @@ class Group(models.Model):
         return bool(self.providers.filter(is_enabled=True).exists())
 
 
+class SubjectRule(models.Model):
+    """The base of access rules: each names one person or one group. The database's constraint requires exactly one."""
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
+    # Protected: deleting a group must not delete the last rule, which would open a pipeline to everyone.
+    group = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def subject(self) -> Any:
+        """The person or the group."""
+        return self.user or self.group
+
+    @property
+    def subject_name(self) -> str:
+        """The person's e-mail address, or the group's name."""
+        return str(self.subject)
+
+
 class OrganizationProvider(models.Model):
     """An organization's own provider of single sign-on, and what follows from what it says about a person.
 

@@ -1,9 +1,9 @@
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.db import models
-from django.db.models import Count, Exists, F, OuterRef, Prefetch
+from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q
 
 from accounts.access_tokens import access_tokens
 from accounts.roles import Ability
@@ -53,6 +53,22 @@ class OrganizationRowsQuerySet(models.QuerySet[Row]):
     def in_organization_with(self, ability: Ability, user: "User") -> Self:
         """The same for operators and for people whose role has the ability; no rows for everyone else."""
         return self.in_organization(user) if user.is_superuser or user.may(ability) else self.none()
+
+
+class SubjectRuleQuerySet(models.QuerySet[Row]):
+    """Rules for a person or a group (`accounts.models.SubjectRule`)."""
+
+    def about(self, user: "User") -> "models.QuerySet[Any]":
+        """Rules with ``is_direct`` and ``is_of_group``: whether each names the person or one of their groups."""
+        groups = user.member_groups.order_by().values("pk")
+        return self.order_by().annotate(
+            is_direct=models.ExpressionWrapper(Q(user=user), output_field=models.BooleanField()),
+            is_of_group=models.ExpressionWrapper(Q(group__in=groups), output_field=models.BooleanField()),
+        )
+
+    def for_rules_table(self) -> Self:
+        """People first, then groups, each by name."""
+        return self.select_related("user", "group").order_by(F("user__email").asc(nulls_last=True), "group__name", "id")
 
 
 class UserQuerySet(OrganizationRowsQuerySet["User"]):

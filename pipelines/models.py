@@ -14,6 +14,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy, ngettext
 
+from accounts.models import SubjectRule
 from core.badges import Badge
 from core.db.keyset import Keyset
 from core.http import fenced_call
@@ -164,16 +165,13 @@ class TokenPipeline(models.Model):
         return f"{self.token_id}: {self.pipeline_id}"
 
 
-class AccessRule(models.Model):
+class AccessRule(SubjectRule):
     """Gives a person or a group a role on one pipeline."""
 
     Role = ItemRole
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="access_rules", db_index=False)
-    user = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+", null=True, blank=True)
-    # Protected: deleting a group must not delete the last rule, which would open the pipeline to everyone.
-    group = models.ForeignKey("accounts.Group", on_delete=models.PROTECT, related_name="+", null=True, blank=True)
     role = models.CharField(max_length=13, choices=ItemRole)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -191,16 +189,6 @@ class AccessRule(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pipeline.name}: {self.subject_name} ({self.get_role_display()})"
-
-    @property
-    def subject(self) -> Any:
-        """The person or the group. The database's constraint requires exactly one."""
-        return self.user or self.group
-
-    @property
-    def subject_name(self) -> str:
-        """The person's e-mail address, or the group's name."""
-        return str(self.subject)
 
 
 class StepDefinition(models.Model):

@@ -1,11 +1,10 @@
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from django.db import models
 from django.db.models import Case, Exists, OuterRef, Prefetch, Q, Subquery, Sum, When
 
 import pipelines.models
 from accounts.models import User
-from accounts.querysets import OrganizationRowsQuerySet
+from accounts.querysets import OrganizationRowsQuerySet, SubjectRuleQuerySet
 from core.db.expressions import number_of
 from pipelines.access import ALLOWED, PipelineAction, item_roles_allowing, position_of
 from pipelines.run_states import OCCUPYING, RunStatus, states_with_status
@@ -117,20 +116,8 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
         return self.select_related("owner").prefetch_related("steps", "notified_people")
 
 
-class AccessRuleQuerySet(models.QuerySet["AccessRule"]):
-    def about(self, user: User) -> "models.QuerySet[Any]":
-        """Rules with ``is_direct`` and ``is_of_group``: whether each names the person or one of their groups."""
-        groups = user.member_groups.order_by().values("pk")
-        return self.order_by().annotate(
-            is_direct=models.ExpressionWrapper(Q(user=user), output_field=models.BooleanField()),
-            is_of_group=models.ExpressionWrapper(Q(group__in=groups), output_field=models.BooleanField()),
-        )
-
-    def for_rules_table(self) -> Self:
-        """People first, then groups, each by name."""
-        return self.select_related("user", "group").order_by(
-            models.F("user__email").asc(nulls_last=True), "group__name", "id"
-        )
+class AccessRuleQuerySet(SubjectRuleQuerySet["AccessRule"]):
+    pass
 
 
 class RunQuerySet(OrganizationRowsQuerySet["Run"]):
