@@ -1,5 +1,6 @@
 """What accounts need from access tokens. The app of tokens stands above this one and implements it."""
 
+import uuid
 from abc import ABC, abstractmethod
 from functools import cache
 from typing import TYPE_CHECKING
@@ -8,6 +9,8 @@ from django.conf import settings
 from django.db.models.expressions import Combinable
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
+
+from core.types import AccessToken
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -26,6 +29,12 @@ class AccessTokens(ABC):
     def expire_all_of(self, owner: "User", *, actor: "User", reason: str, request: HttpRequest | None) -> None:
         """Expires all tokens of ``owner`` that have not ended, without a mail. Call it in a transaction, after checking
         that ``actor`` may do this."""
+
+    @abstractmethod
+    def check(self, request: HttpRequest, header: str, *, service_id: uuid.UUID) -> AccessToken:
+        """The token in this ``Authorization`` header, if it is good for the service now: all checks that come before
+        scopes. Takes a use of a token that has only some, and lets the use be logged. Raises ``TokenRefused`` or
+        ``Throttled``."""
 
 
 @cache

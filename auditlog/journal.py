@@ -79,12 +79,13 @@ def _row(connection: BaseDatabaseWrapper, use: OpenUse, token: AccessToken, stat
         use.ip,
         use.user_agent,
         use.duration_ms(),
+        as_stored(use.service_id) if use.service_id else None,
     )
 
 
 _COLUMNS = (
     "request_id, at, token_id, token_name, scope, owner_id, owner_email, organization_id, account, method, target, "
-    "status, outcome, reason, ip, user_agent, duration_ms"
+    "status, outcome, reason, ip, user_agent, duration_ms, service_id"
 )
 
 

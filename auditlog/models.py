@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from auditlog.actions import Action, ActionType
 from auditlog.querysets import ActivityQuerySet, TokenUseQuerySet, UsageQuerySet
+from core.api.scopes import MAX_LENGTH
 from core.db.keyset import Keyset
 from core.db.uuid7 import uuid7
 
@@ -81,6 +82,10 @@ class TokenUse(LogEntry):
         NOT_STARTED = "not_started", _("Token not started")
         USED_UP = "used_up", _("No use left")
         TOKEN_REUSED = "token_reused", _("Replaced token reused")
+        WRONG_AUDIENCE = "wrong_audience", _("Made for something else")
+        SERVICE_DISABLED = "service_disabled", _("Service switched off")
+        PATH_NOT_ALLOWED = "path_not_allowed", _("Path closed by the service's rules")
+        AMBIGUOUS_PATH = "ambiguous_path", _("Ambiguous request")
         THROTTLED = "throttled", _("Too many requests")
         INVALID_REQUEST = "invalid_request", _("Invalid request")
         CONFLICT = "conflict", _("Conflict")
@@ -91,8 +96,12 @@ class TokenUse(LogEntry):
     request_id = models.UUIDField("request ID", unique=True)
     token = link("tokens.Token", related_name="uses")
     token_name = models.CharField(max_length=50)
-    scope = models.CharField(max_length=200)
+    scope = models.CharField(max_length=MAX_LENGTH)
     owner = link("accounts.User", related_name="token_uses", null=True)
+    # The service that the token opened; method and path are those of the request to the service. Null: the portal.
+    service = link("gateway.Service", null=True)
+    # When a service that checks tokens itself told the portal of this use. Null: the portal itself saw it.
+    reported_at = models.DateTimeField(null=True)
     owner_email = models.CharField("owner's e-mail", max_length=254)
     method = models.CharField(max_length=10)
     target = models.CharField(max_length=512)
@@ -111,6 +120,11 @@ class TokenUse(LogEntry):
             models.Index(fields=["owner", "-at", "-id"], name="tokenuse_owner_newest"),
             models.Index(fields=["token", "-at", "-id"], name="tokenuse_token_newest"),
             models.Index(fields=["organization", "-at", "-id"], name="tokenuse_org_newest"),
+            models.Index(
+                fields=["service", "-at", "-id"],
+                name="tokenuse_service_newest",
+                condition=models.Q(service__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -17,7 +17,8 @@ class OpenUse:
     """A request with an ``Authorization`` header, which may turn out to use a genuine token.
 
     The token check sets ``was_looked_at`` when it begins, ``token`` once the token is genuine, and ``was_accepted``
-    when nothing about the token itself forbids its use.
+    when nothing about the token itself forbids its use. With ``service_id``, the request is one to this service, and
+    ``method`` and ``target`` are those that its proxy says.
     """
 
     request_id: uuid.UUID
@@ -27,6 +28,7 @@ class OpenUse:
     ip: str | None
     user_agent: str
     token: AccessToken | None = None
+    service_id: uuid.UUID | None = None
     was_looked_at: bool = False
     was_accepted: bool = False
     _clock: float = field(default_factory=time.perf_counter)

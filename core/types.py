@@ -22,6 +22,7 @@ class AccessToken(Protocol):
     is_limited: bool
     replaced_at: datetime | None
     replaced_by_id: uuid.UUID | None
+    service_id: uuid.UUID | None
 
     @property
     def pk(self) -> uuid.UUID: ...

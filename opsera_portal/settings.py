@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "tokens",
     "auditlog",
     "pipelines",
+    "gateway",
     "core.apps.CoreConfig",
     "core.apps.PortalAdminConfig",
     "django.contrib.auth",
@@ -260,6 +261,8 @@ LOGIN_REDIRECT_URL = "overview"
 ACCESS_TOKENS = "tokens.of_people.TokensOfPeople"
 # What tokens need from pipelines (accounts/pipelines_for_tokens.py).
 PIPELINES_FOR_TOKENS = "pipelines.for_tokens.PipelinesOfPortal"
+# What tokens need from services (accounts/services_for_tokens.py).
+SERVICES_FOR_TOKENS = "gateway.for_tokens.ServicesOfPortal"
 # The page of a token. Its URL takes the token's id. Log entries and API answers link to it.
 ACCESS_TOKEN_LIST_PAGE = "tokens:token_list"  # noqa: S105  (a page)
 SERVICE_ACCOUNT_TOKENS_PAGE = "tokens:service_account_tokens"

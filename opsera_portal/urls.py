@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from core.api.schema_view import SchemaView
 from core.api.views import UnknownRouteView
+from gateway.urls import check_patterns
 from opsera_portal import views
 
 handler400 = "core.pages.errors.bad_request"
@@ -22,6 +23,7 @@ api_patterns: list[URLPattern | URLResolver] = [
 ]
 
 urlpatterns = [
+    *check_patterns,
     path("api/v1", UnknownRouteView.as_view()),
     path("api/v1/", include(api_patterns)),
     path("scim/v2", UnknownRouteView.as_view()),

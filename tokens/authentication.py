@@ -1,11 +1,12 @@
 """The checks of a token that come before its scopes (docs/product.md#how-a-token-is-checked, 1 to 3).
 
-`AccessTokenAuthentication.authenticate` lists them in order. The first check that fails decides the answer. Once the
+`check_token` lists them in order. The first check that fails decides the answer. Once the
 token is known to be genuine, this use is written to its owner's log, whatever the answer is.
 """
 
 import logging
 import re
+import uuid
 from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING
@@ -44,33 +45,41 @@ class AccessTokenAuthentication(JWTAuthentication):
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
-        use = use_of(request._request)
-        use.was_looked_at = True
-        encoded = _bearer(request._request, header)
-        claims = _genuine(request._request, encoded)
-        token = _known(request._request, claims)
-        use.token = token
-        _check_in_time(token, claims)
-        _check_owner(token)
-        _check_not_revoked(token)
-        _check_revealed(token)
-        organization = token.organization
-        _check_policy(token, organization)
-        if token.not_before is not None:
-            _check_started(token, use.at)
-        if token.networks:
-            _check_network(token, request._request)
-        if organization.token_networks:
-            _check_network_of_organization(organization, request._request)
-        if token.max_uses is not None:
-            _take_use(token, use.at)
-        if token.is_limited:
-            token.owner.limited_by_token = token.pk
-        use.was_accepted = True
+        token = check_token(request._request, header)
         return token.owner, token
 
     def authenticate_header(self, request: Request) -> str:
         return bearer_challenge()
+
+
+def check_token(request: HttpRequest, header: str, *, service_id: uuid.UUID | None = None) -> Token:
+    """The token in this ``Authorization`` header, after all checks. ``service_id``: the service that it must be for;
+    ``None`` for the portal's own API. Raises ``TokenRefused`` or ``Throttled``."""
+    use = use_of(request)
+    use.was_looked_at = True
+    encoded = _bearer(request, header)
+    claims = _genuine(request, encoded)
+    token = _known(request, claims)
+    use.token = token
+    _check_audience(token, service_id)
+    _check_in_time(token, claims)
+    _check_owner(token)
+    _check_not_revoked(token)
+    _check_revealed(token)
+    organization = token.organization
+    _check_policy(token, organization)
+    if token.not_before is not None:
+        _check_started(token, use.at)
+    if token.networks:
+        _check_network(token, request)
+    if organization.token_networks:
+        _check_network_of_organization(organization, request)
+    if token.max_uses is not None:
+        _take_use(token, use.at)
+    if token.is_limited:
+        token.owner.limited_by_token = token.pk
+    use.was_accepted = True
+    return token
 
 
 def _bearer(request: HttpRequest, header: str) -> str:
@@ -100,7 +109,16 @@ def _known(request: HttpRequest, claims: jwt.VerifiedClaims) -> Token:
     # Somebody who has stolen one of several keys can sign tokens of that key only, and retiring it ends all of them.
     if token.signing_key_id not in ("", claims.key_id):
         raise _not_genuine(request, "signed with another key than its record says")
+    if token.service_id != claims.service_id:
+        raise _not_genuine(request, "signed for another audience than its record says")
     return token
+
+
+def _check_audience(token: Token, service_id: uuid.UUID | None) -> None:
+    """A token that leaks at one service opens no other one, and not the portal (RFC 8707)."""
+    if token.service_id != service_id:
+        made_for = "one service" if token.service_id else "the API of the portal"
+        raise TokenRefused("wrong_audience", f"The token was made for {made_for} and opens nothing else.")
 
 
 def _check_in_time(token: Token, claims: jwt.VerifiedClaims) -> None:

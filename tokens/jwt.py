@@ -1,7 +1,8 @@
 """Encodes and decodes tokens. No other module knows their format.
 
-Header: ``alg``, ``kid``, ``typ: at+jwt`` (RFC 9068). Claims: ``iss``, ``aud``, ``sub`` (owner), ``jti`` (token),
-``iat``, ``nbf``, ``exp`` (whole seconds), ``scope`` (RFC 6749), ``account`` (organization), ``token_type``.
+Header: ``alg``, ``kid``, ``typ: at+jwt`` (RFC 9068). Claims: ``iss``, ``aud`` (the portal or one service:
+`core/api/audiences.py`), ``sub`` (owner), ``jti`` (token), ``iat``, ``nbf``, ``exp`` (whole
+seconds), ``scope`` (RFC 6749), ``account`` (organization), ``token_type``.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from jwt.utils import base64url_decode, base64url_encode
 from rest_framework_simplejwt.exceptions import TokenBackendError
 from rest_framework_simplejwt.tokens import Token as BaseToken
 
+from core.api.audiences import audience_of, service_named_in
 from tokens.keys.ring import KeyRing, key_ring
 from tokens.keys.signing_key import SigningKey
 
@@ -43,13 +45,17 @@ class NotGenuine(TokenBackendError):
 
 @dataclass(frozen=True)
 class VerifiedClaims:
-    """The claims of a genuine token. Its record says whether it is still valid."""
+    """The claims of a genuine token. Its record says whether it is still valid.
+
+    ``service_id``: the service that the token is for; ``None`` for the portal's own API.
+    """
 
     key_id: str
     token_id: uuid.UUID
     owner_id: uuid.UUID
     expires_at: datetime
     not_before: datetime
+    service_id: uuid.UUID | None
 
 
 class KeyRingBackend:
@@ -57,7 +63,7 @@ class KeyRingBackend:
 
     def encode(self, payload: dict[str, Any], key: SigningKey | None = None) -> str:
         key = key or key_ring().current
-        claims = {"iss": settings.TOKEN_ISSUER, "aud": settings.TOKEN_AUDIENCE, **payload}
+        claims = {"iss": settings.TOKEN_ISSUER, "aud": audience_of(None), **payload}
         return pyjwt.encode(claims, key.private_key, algorithm=key.algorithm, headers={"typ": TYPE, "kid": key.id})
 
     def decode(self, token: str, verify: bool = True) -> dict[str, Any]:
@@ -84,6 +90,7 @@ def encode(token: "Token") -> tuple[str, str]:
     """The signed JWT for a token's metadata, and the id of the key that signed it."""
     key = key_ring().current
     payload = {
+        "aud": audience_of(token.service_id),
         "sub": str(token.owner_id),
         "jti": str(token.pk),
         "iat": int(token.created_at.timestamp()),
@@ -135,6 +142,7 @@ def _decode(encoded: str) -> VerifiedClaims:
         owner_id=_uuid(claims["sub"]),
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
         not_before=datetime.fromtimestamp(claims["nbf"], UTC),
+        service_id=service_named_in(claims["aud"]),
     )
 
 
@@ -155,9 +163,15 @@ def _verify(encoded: str) -> dict[str, Any]:
             encoded,
             key.private_key.public_key(),
             algorithms=[key.algorithm],
-            audience=settings.TOKEN_AUDIENCE,
             issuer=settings.TOKEN_ISSUER,
-            options={"require": _REQUIRED, "verify_exp": False, "verify_nbf": False, "verify_iat": False},
+            # `_check_claims` checks the audience, which is one of many, and `tokens.authentication` the times.
+            options={
+                "require": _REQUIRED,
+                "verify_aud": False,
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+            },
         )
     except pyjwt.InvalidTokenError as error:
         raise NotGenuine(f"{type(error).__name__}") from None
@@ -201,6 +215,10 @@ def _check_claims(claims: dict[str, Any]) -> None:
         raise NotGenuine("times that are not whole seconds")
     if not all(isinstance(claims[name], str) for name in ("sub", "jti", "scope", "account", "aud")):
         raise NotGenuine("claims of the wrong type")
+    try:
+        service_named_in(claims["aud"])
+    except ValueError:
+        raise NotGenuine("an audience that is not ours") from None
     if not -(2**33) < claims["iat"] <= claims["nbf"] < claims["exp"] < 2**37:
         raise NotGenuine("times out of range or out of order")
 

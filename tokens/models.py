@@ -12,6 +12,7 @@ from django.utils.translation import gettext, ngettext
 
 from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline
+from accounts.services_for_tokens import TokenService
 from core.api import scopes
 from core.api.operations import READ_PIPELINES
 from core.db.keyset import Keyset
@@ -47,12 +48,16 @@ class Token(models.Model):
     created_by = models.ForeignKey(
         "accounts.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False, editable=False
     )
+    # The service that it opens, and nothing else. Null: the portal's own API.
+    service = models.ForeignKey(
+        "gateway.Service", on_delete=models.PROTECT, null=True, related_name="tokens", db_index=False, editable=False
+    )
     name = models.CharField(max_length=MAX_LENGTH)
     description = models.CharField(max_length=DESCRIPTION_MAX_LENGTH, blank=True, default="")
     # `name_key` while the name is in use, null after the token has ended. So a constraint can keep names unique among
     # live tokens; a constraint cannot look at the clock.
     live_name_key = models.TextField(null=True, editable=False)
-    scope = models.CharField("scopes", max_length=200)
+    scope = models.CharField("scopes", max_length=scopes.MAX_LENGTH)
     # Which pipelines it reaches: `pipeline_links`. They can all be deleted, and then it reaches none.
     is_limited = models.BooleanField("reaches only chosen pipelines", default=False)
     # See `core.networks`. Empty: it can be used from everywhere.
@@ -101,6 +106,7 @@ class Token(models.Model):
             models.Index(fields=["organization", "-created_at", "-id"], name="token_org_newest"),
             models.Index(fields=["signing_key_id", "expires_at"], name="token_signing_key"),
             models.Index(fields=["expires_at"], name="token_end"),
+            models.Index(fields=["service"], name="token_service", condition=Q(service__isnull=False)),
             # All columns that say whether a token is live (`not_ended`): the number of each person's live tokens is
             # counted without reading the tokens. None of them changes when a token is used.
             models.Index(
@@ -148,8 +154,10 @@ class Token(models.Model):
         return self.name
 
     @property
-    def scopes(self) -> list[scopes.Scope]:
-        return scopes.in_order(self.scope)
+    def scopes(self) -> Sequence[scopes.Scope]:
+        """A query for a token of a service, unless that is loaded."""
+        service: TokenService | None = self.service
+        return scopes.in_order(self.scope) if service is None else service.chosen(self.scope)
 
     @property
     def pipeline_ids(self) -> list[uuid.UUID] | None:

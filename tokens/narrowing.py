@@ -205,7 +205,7 @@ def fewest_scopes(token: Token, used: list[Route]) -> list[Scope]:
         if needed <= (opened_together := set[Place]().union(*(opened[scope] for scope in choice))) <= own
         and _is_allowed(choice, token)
     ]
-    return list(min(choices, key=lambda found: found[:2])[2]) if choices else token.scopes
+    return list(min(choices, key=lambda found: found[:2])[2]) if choices else list(token.scopes)
 
 
 def _is_allowed(choice: tuple[Scope, ...], token: Token) -> bool:

@@ -1,5 +1,7 @@
 """What accounts can do with people's tokens (accounts/access_tokens.py)."""
 
+import uuid
+
 from django.db.models import Count, OuterRef, Subquery
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
@@ -8,7 +10,9 @@ from django.http import HttpRequest
 from accounts.access_tokens import AccessTokens
 from accounts.models import User
 from auditlog.actions import Action
+from core.types import AccessToken
 from tokens import services
+from tokens.authentication import check_token
 from tokens.models import Token
 
 
@@ -23,3 +27,6 @@ class TokensOfPeople(AccessTokens):
     def expire_all_of(self, owner: User, *, actor: User, reason: str, request: HttpRequest | None) -> None:
         ids = list(Token.objects.owned_by(owner).live().values_list("pk", flat=True))
         services.end_tokens(ids, action=Action.TOKEN_REVOKED, ended_by=actor, reason=reason, request=request)
+
+    def check(self, request: HttpRequest, header: str, *, service_id: uuid.UUID) -> AccessToken:
+        return check_token(request, header, service_id=service_id)

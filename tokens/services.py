@@ -151,7 +151,7 @@ def issue_successor(
     return _issue(
         actor=actor,
         name=old.name,
-        chosen=old.scopes,
+        chosen=list(old.scopes),
         expires_at=expires_at,
         description=old.description,
         pipelines=pipelines,

@@ -179,8 +179,8 @@ class TokenRefused(exceptions.AuthenticationFailed):
         self.authenticate = bearer_challenge(error="invalid_token", description=detail)
 
 
-def bearer_challenge(*, error: str = "", description: str = "", scope: str = "") -> str:
-    parts = [f'realm="{REALM}"']
+def bearer_challenge(*, error: str = "", description: str = "", scope: str = "", realm: str = REALM) -> str:
+    parts = [f'realm="{realm}"']
     for name, value in (("error", error), ("error_description", description), ("scope", scope)):
         if value:
             parts.append(f'{name}="{value}"')

@@ -12,6 +12,9 @@ from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
 from core.text import Text
 
+# Of all scopes of one token, with spaces. A service can have 20, each with at most 49 characters.
+MAX_LENGTH = 1000
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -32,6 +35,19 @@ class Scope:
 
     def __str__(self) -> str:
         return self.id
+
+
+@dataclass(frozen=True)
+class ServiceScope(Scope):
+    """A scope of one service (`gateway`). The organization wrote its texts, so they are not translated."""
+
+    @property
+    def label(self) -> str:
+        return self.english_label
+
+    @property
+    def description(self) -> str:
+        return self.english_description
 
 
 API = Scope(
@@ -108,6 +124,7 @@ def labels_of(scope_string: str) -> str:
 
 
 def as_string(scopes: Iterable[Scope]) -> str:
-    """Space-separated, always in the order of the list above."""
-    chosen = set(scopes)
-    return " ".join(scope.id for scope in SCOPES if scope in chosen)
+    """Space-separated, each once, always in the order of the list above. Scopes of a service keep their order."""
+    places = {scope: place for place, scope in enumerate(SCOPES)}
+    chosen = sorted(dict.fromkeys(scopes), key=lambda scope: places.get(scope, len(SCOPES)))
+    return " ".join(scope.id for scope in chosen)

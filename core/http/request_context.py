@@ -179,12 +179,13 @@ def is_look_ahead(request: HttpRequest) -> bool:
     return request.method == "HEAD" or any("prefetch" in purpose.lower() for purpose in purposes)
 
 
-_API = ("/api/v1/", "/scim/v2/")
+_API = ("/api/v1/", "/scim/v2/", "/auth/verify/")
 _API_ITSELF = frozenset({"/api/v1", "/scim/v2"})
 
 
 def is_api(request: HttpRequest) -> bool:
-    """Whether this request is for a program, SCIM included. Then every error is a JSON document."""
+    """Whether this request is for a program: the API, SCIM, and the check of a proxy. Then every error is a JSON
+    document."""
     return request.path_info.startswith(_API) or request.path_info in _API_ITSELF
 
 

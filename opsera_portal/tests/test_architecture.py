@@ -14,7 +14,7 @@ from opsera_portal.tests.files import python_files_below
 ROOT = Path(settings.BASE_DIR)
 
 # Apps on the same floor do not import each other.
-FLOORS = {"core": 0, "auditlog": 1, "accounts": 2, "pipelines": 3, "tokens": 3, "opsera_portal": 4}
+FLOORS = {"core": 0, "auditlog": 1, "accounts": 2, "pipelines": 3, "tokens": 3, "gateway": 3, "opsera_portal": 4}
 
 APPS = "|".join(FLOORS)
 # The URL name of a page or an API route, or of a page of Django admin.

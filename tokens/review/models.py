@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
+from core.api import scopes
 from core.badges import Badge, Tone
 from tokens.names import MAX_LENGTH
 from tokens.review.querysets import ReviewCampaignQuerySet, ReviewItemQuerySet
@@ -168,7 +169,7 @@ class ReviewItem(models.Model):
     token_name = models.CharField(max_length=MAX_LENGTH)
     owner_name = models.CharField(max_length=100)
     owner_email = models.CharField("owner's e-mail", max_length=254)
-    scope = models.CharField("scopes", max_length=200)
+    scope = models.CharField("scopes", max_length=scopes.MAX_LENGTH)
     expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True)
     answer = models.CharField(max_length=10, choices=Answer, blank=True, default="")

@@ -1,0 +1,56 @@
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import models
+from django.db.models import Exists, F, OuterRef, Q, Value
+from django.db.models.functions import Concat, StrIndex
+from django.db.models.lookups import GreaterThan
+
+import gateway.models
+from accounts.models import User
+from accounts.querysets import OrganizationRowsQuerySet, SubjectRuleQuerySet
+from accounts.roles import Ability
+
+if TYPE_CHECKING:
+    from gateway.models import Service, ServiceCredential, ServiceRule  # noqa: F401  (in the class's base)
+
+
+class ServiceQuerySet(OrganizationRowsQuerySet["Service"]):
+    def visible_to(self, user: User) -> Self:
+        """All services, for roles that see everyone's tokens; for everyone else those that they may use."""
+        rows = self.in_organization(user)
+        sees_all = user.is_superuser or user.may(Ability.READ_TOKENS)
+        return rows if sees_all else rows.open_to(user)
+
+    def manageable_by(self, user: User) -> Self:
+        return self.in_organization_with(Ability.MANAGE_ORGANIZATION, user)
+
+    def usable_by(self, user: User) -> Self:
+        """Those that are switched on and that the person may use now. `gateway.checks` asks the same at each use."""
+        if not user.is_active or user.organization_id is None:
+            return self.none()
+        return self.in_organization(user).open_to(user).filter(is_enabled=True)
+
+    def open_to(self, user: User) -> Self:
+        """By the site role, or by an access rule for the person or one of their groups."""
+        return self.filter(open_to_role(user.site_role) | Q(Exists(_rules_for(user))))
+
+
+def open_to_role(role: str) -> Q:
+    roles = Concat(Value(" "), F("site_roles"), Value(" "))
+    return Q(GreaterThan(StrIndex(roles, Value(f" {role} ")), 0))
+
+
+def _rules_for(user: User) -> "models.QuerySet[Any]":
+    groups = user.member_groups.order_by().values("pk")
+    rules = gateway.models.ServiceRule.objects.filter(service=OuterRef("pk"))
+    return rules.filter(Q(user=user) | Q(group__in=groups))
+
+
+class ServiceRuleQuerySet(SubjectRuleQuerySet["ServiceRule"]):
+    pass
+
+
+class ServiceCredentialQuerySet(models.QuerySet["ServiceCredential"]):
+    def working(self, at: datetime) -> Self:
+        return self.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=at))
