@@ -5,7 +5,7 @@ The app of tokens calls this, and the app of services (`gateway`) implements it.
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,6 +41,10 @@ class TokenService(Protocol):
         """Those of its scopes that a token has. ``scope``: as the token stores them, separated by spaces."""
         ...
 
+    def opened_by(self, scope: ServiceScope) -> list[str]:
+        """The requests that need this scope, such as ``GET,HEAD /api/**``, in the order of the rules."""
+        ...
+
     def scope_for(self, method: str, target: str) -> ServiceScope | None:
         """The scope that a logged request needed, by the rules as they are now. ``None`` if it needs none, or if the
         rules close it."""
@@ -48,8 +52,8 @@ class TokenService(Protocol):
 
 
 class ServicesForTokens(ABC):
-    """Each function only knows services that are switched on and that the person may use, with the rule that decides
-    at each use of a token."""
+    """Each function except `of_organization` only knows services that are switched on and that the person may use, with
+    the rule that decides at each use of a token."""
 
     @abstractmethod
     def offered_to(self, person: "User") -> Sequence[TokenService]:
@@ -63,6 +67,14 @@ class ServicesForTokens(ABC):
     def lock(self, person: "User", service_id: uuid.UUID) -> TokenService | None:
         """The one with this id as it is now. It can't change before the transaction ends, which must be the one that
         creates the token."""
+
+    @abstractmethod
+    def of_organization(self, person: "User") -> Sequence[TokenService]:
+        """All services of the person's organization, by name, also those that are switched off. One query."""
+
+    @abstractmethod
+    def usable_pairs(self, pairs: Collection[tuple["User", TokenService]]) -> set[tuple[uuid.UUID, uuid.UUID]]:
+        """The ids of those pairs where the person may use the service now. At most three queries."""
 
     @abstractmethod
     def may_use(self, person: "User", service_id: uuid.UUID) -> bool:

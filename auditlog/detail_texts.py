@@ -91,6 +91,7 @@ _LABELS: dict[str, Text] = {
     "runs": pgettext_lazy("activity detail", "Runs"),
     "scope": gettext_lazy("Scope"),
     "secrets_copied": gettext_lazy("Secrets copied"),
+    "service": gettext_lazy("Service"),
     "service_token_creators": gettext_lazy("Who creates service accounts' tokens"),
     "sessions": gettext_lazy("Sessions"),
     "sign_in_network_roles": gettext_lazy("Sign in network roles"),

@@ -106,6 +106,10 @@ class Service(models.Model):
         granted = scope.split(" ")
         return [known for known in self.all_scopes if known.id in granted]
 
+    def opened_by(self, scope: ServiceScope) -> list[str]:
+        rules = [rule for rule in self.path_rules if rule.needs_scope and scope_id(self.slug, rule.needs) == scope.id]
+        return [f"{rule.methods_in_words} {rule.path}" for rule in rules]
+
     def scope_for(self, method: str, target: str) -> ServiceScope | None:
         try:
             rule = path_rules.first_match(self.path_rules, method, request_paths.path_of(target))

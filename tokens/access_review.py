@@ -85,7 +85,8 @@ def _cells(token: Token, columns: dict[str, Any]) -> list[Any]:
     harmless = {column: getattr(token, f"harmless_{column}") for column in CHOSEN_TEXT}
     # Names can contain spaces.
     names = harmless_text("; ".join(columns["pipeline_names"] or ()))
-    return [_cell(value) for value in (columns | harmless | {"pipeline_names": names}).values()]
+    service = columns["service"]["short_name"] if columns["service"] else ""
+    return [_cell(value) for value in (columns | harmless | {"service": service, "pipeline_names": names}).values()]
 
 
 def _cell(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Filters of the lists of tokens."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, time, timedelta
 from typing import Any, ClassVar
@@ -12,11 +12,14 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
 from accounts.models import User
+from accounts.services_for_tokens import TokenService
+from core import ids
 from core.api import scopes
 from core.filters import ChoiceFilter, DayFilter, SearchFilter, StrictFilterSet, TextFilter, is_address
-from core.pages.widgets import PickerInput
+from core.pages.widgets import PickerInput, QuickSelect
 from tokens.narrowing import PERIODS
 from tokens.querysets import TokenQuerySet
+from tokens.service_choice import MAX_LENGTH as MAX_SERVICE_LENGTH
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import TokenState
 
@@ -72,6 +75,35 @@ class LimitFilter(ChoiceFilter):
         return qs.filter(is_limited=value == LIMITED) if value else qs
 
 
+class ServiceFilter(TextFilter):
+    """Tokens for one service. `offer_services` makes it a select on pages."""
+
+    api_help = "The short name or the id of a service: finds the tokens for it."
+
+    def __init__(self, **kwargs: Any) -> None:
+        labels = {"label": gettext_lazy("Service"), "max_length": MAX_SERVICE_LENGTH}
+        super().__init__(**{**labels, **kwargs})
+
+    def filter(self, qs: TokenQuerySet, value: str) -> TokenQuerySet:
+        if not value:
+            return qs
+        found = Q(service__slug=value)
+        with suppress(ValueError):
+            found |= Q(service=ids.read(value))
+        return qs.filter(found)
+
+
+def offer_services(filterset: StrictFilterSet, name: str, services: Sequence[TokenService]) -> None:
+    """Lets people choose one of these services by name. Without any, the page has no such filter."""
+    given = filterset.data.get(name, "") if filterset.data else ""
+    if not services and not given:
+        del filterset.filters[name]
+        return
+    choices = {"": gettext("Any"), **{service.slug: service.name for service in services}}
+    choices.setdefault(given, given)
+    filterset.filters[name].extra["widget"] = QuickSelect(choices=list(choices.items()))
+
+
 class OwnerFilter(TextFilter):
     """A complete address finds only its person, and nobody whose address ends with it."""
 
@@ -119,6 +151,7 @@ class TokenFilter(StrictFilterSet):
         empty_label=gettext_lazy("Any state"),
     )
     scope = ScopeFilter()
+    service = ServiceFilter()
     is_limited = LimitFilter()
     ends_within = ChoiceFilter(
         label=gettext_lazy("Expires"),
@@ -167,6 +200,13 @@ def _end_of_month() -> datetime:
     return datetime.combine(next_first, time(), timezone.get_current_timezone()) - timedelta(seconds=1)
 
 
+class OwnTokenPageFilter(TokenFilter):
+    """The same on the page with the form for a new token, whose address has ``service`` for the form."""
+
+    service = None  # type: ignore[assignment]
+    for_service = ServiceFilter()
+
+
 class OrganizationTokenFilterForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         first, last = self.cleaned_data.get("created_from"), self.cleaned_data.get("created_to")
@@ -205,6 +245,7 @@ class AccessReviewFilter(StrictFilterSet):
 
     owner = OwnerFilter(label=gettext_lazy("Person"))
     scope = ScopeFilter()
+    service = ServiceFilter()
     is_limited = LimitFilter()
     unused_for = UnusedFilter()
 

@@ -5,6 +5,8 @@
 be used, ``max_uses`` how often, ``not_before`` from when on (`2026-12-31T08:00Z`). A link only fills in the form: each
 value follows the rules of the form, and a value that breaks one is left out with a sentence for the person. Nothing is
 created before the person sends the form.
+
+``service`` has the short name or the id of the service that the token is for. The form itself says if it is wrong.
 """
 
 import re
@@ -32,10 +34,11 @@ from tokens.names import clean_name
 from tokens.pipeline_choice import MOST_PIPELINES, check_number, listed
 from tokens.policy.rules import scopes_not_allowed
 from tokens.scope_cards import usable_by
+from tokens.service_choice import NO_PIPELINES, find_service
 from tokens.services import check_scopes, free_name_like
 from tokens.uses import clean_max_uses
 
-FIELDS = ("name", "scopes", "pipelines", "networks", "max_uses", "not_before", "lifetime", "expires_at")
+FIELDS = ("name", "service", "scopes", "pipelines", "networks", "max_uses", "not_before", "lifetime", "expires_at")
 LIFETIMES = (*Lifetime.values, CUSTOM)
 
 _WIDE = frozenset({API.id, SCIM.id})
@@ -51,6 +54,11 @@ class FilledForm:
     problems: list[str] = field(default_factory=list)
 
     @property
+    def says_more_than_service(self) -> bool:
+        """False for the links with which people choose what the token is for."""
+        return bool(self.problems) or any(value for name, value in self.initial.items() if name != "service")
+
+    @property
     def is_wide(self) -> bool:
         """Whether the link asks for a scope that allows more than pipelines and reading."""
         return not _WIDE.isdisjoint(self.initial.get("scopes", ()))
@@ -61,7 +69,16 @@ def filled_by(query: QueryDict, *, owner: User) -> FilledForm | None:
     if not any(query.get(name) for name in FIELDS) and "pipelines" not in query:
         return None
     filled = FilledForm()
-    readers = (_read_name, _read_scopes, _read_pipelines, _read_networks, _read_uses, _read_start, _read_lifetime)
+    readers = (
+        _read_name,
+        _read_service,
+        _read_scopes,
+        _read_pipelines,
+        _read_networks,
+        _read_uses,
+        _read_start,
+        _read_lifetime,
+    )
     for read in readers:
         filled.problems.extend(_problems_of(read, query, owner, filled.initial))
     return filled
@@ -74,7 +91,7 @@ def form_link_like(
 
     ``scopes``, ``pipelines``: these instead of its own.
     """
-    query = {"name": token.name, "scopes": ",".join(scope.id for scope in scopes or token.scopes)}
+    query = {"name": token.name, **_service_of(token), "scopes": ",".join(scope.id for scope in scopes or token.scopes)}
     reached = token.pipeline_ids if pipelines is None else pipelines
     if reached is not None:
         query["pipelines"] = ",".join(map(str, reached))
@@ -87,6 +104,11 @@ def form_link_like(
     if preset := preset_of(token.created_at, token.expires_at):
         query["lifetime"] = preset.value
     return f"{_form_of(token)}?{urlencode(query)}"
+
+
+def _service_of(token: Token) -> dict[str, str]:
+    service = token.known_service
+    return {} if service is None else {"service": service.slug}
 
 
 def _form_of(token: Token) -> str:
@@ -124,8 +146,18 @@ def _read_name(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterat
         yield said % {"name": name, "suggested": initial["name"]}
 
 
+def _read_service(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
+    """As for networks: a wrong service stays in the form."""
+    if given := _single(query, "service"):
+        initial["service"] = given
+    yield from ()
+
+
 def _read_scopes(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
     words = dict.fromkeys(word for value in query.getlist("scopes") for word in re.split(r"[ ,]+", value) if word)
+    if service := initial.get("service"):
+        yield from _read_service_scopes(list(words), service, owner, initial)
+        return
     known = [BY_ID[word] for word in words if word in BY_ID]
     refused = scopes_not_allowed(as_string(known), owner.own_organization)
     useless = [scope.id for scope in known if scope not in refused and not usable_by(owner, scope)]
@@ -141,10 +173,24 @@ def _read_scopes(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iter
     check_scopes(known, owner.own_organization)
 
 
+def _read_service_scopes(words: list[str], service: str, owner: User, initial: dict[str, Any]) -> Iterator[str]:
+    """Without a service that the owner can use, the form says only that."""
+    try:
+        known = {scope.id for scope in find_service(owner, service).all_scopes}
+    except ValidationError:
+        return
+    initial["scopes"] = [word for word in words if word in known]
+    if unknown := [word for word in words if word not in known]:
+        yield _("These scopes don't exist and were left out: %(scopes)s.") % {"scopes": listed(unknown)}
+
+
 def _read_pipelines(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
     """A link with the field never fills in a form for a token without a limit: the person would create more than the
     link says."""
     if "pipelines" not in query:
+        return
+    if initial.get("service"):
+        yield str(NO_PIPELINES)
         return
     words = list(dict.fromkeys(word for value in query.getlist("pipelines") for word in _words_in(value)))
     found = pipelines_for_tokens().found_by(owner, words[:MOST_PIPELINES])

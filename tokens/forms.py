@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, cast
 
@@ -10,7 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import User
-from core.api.scopes import BY_ID, CHOICES, Scope
+from accounts.services_for_tokens import TokenService
+from core.api.scopes import CHOICES, SCOPES, Scope
 from core.errors import errors_of
 from core.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
 from core.networks import MOST_NETWORKS, clean_networks, words_of
@@ -37,6 +39,7 @@ from tokens.models import Token
 from tokens.names import MAX_LENGTH, clean_name
 from tokens.pipeline_choice import chosen_by
 from tokens.replacement import overlap_by_default
+from tokens.service_choice import NO_PIPELINES, find_service, scopes_of
 from tokens.services import REASON_MAX_LENGTH, check_scopes
 from tokens.uses import MOST_USES
 
@@ -93,10 +96,13 @@ class ChoiceOfPipelines(forms.Widget):
 
 
 class TokenForm(forms.Form):
-    """`cleaned_data`: ``name``, ``description``, ``scopes`` (list of `Scope`), ``pipelines`` (list of ids, or ``None``
+    """`cleaned_data`: ``name``, ``description``, ``service`` (its id, ``None`` for the portal's own API), ``scopes``
+    (list of `Scope`), ``pipelines`` (list of ids, or ``None``
     for all), ``networks`` (list of texts, empty for everywhere), ``max_uses`` (``None`` without a limit),
     ``not_before`` (aware datetime, or ``None``), ``expires_at`` (aware datetime), ``approval_reason`` (may be empty;
-    missing if no token of the owner can need approval)."""
+    missing if no token of the owner can need approval).
+
+    ``chosen_service``: the one as the owner can use it now. ``service_problem``: why it is none of those."""
 
     name = NameField(
         gettext_lazy("What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ .")
@@ -125,6 +131,10 @@ class TokenForm(forms.Form):
         required=False,
         max_length=40,
         widget=forms.DateTimeInput(attrs={"type": "datetime-local", "autocomplete": "off"}),
+    )
+    # An id or a short name. The page offers them as links.
+    service = forms.CharField(
+        label=gettext_lazy("What it is for"), required=False, strip=False, widget=forms.HiddenInput
     )
     scopes = forms.MultipleChoiceField(
         label=gettext_lazy("Scopes"),
@@ -168,8 +178,22 @@ class TokenForm(forms.Form):
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
         self.owner, self.policy = owner, owner.own_organization
         super().__init__(*args, **kwargs)
+        self.chosen_service, self.service_problem = self._chosen_service()
         self._offer_what_the_policy_allows()
         self._explain_start()
+
+    def _chosen_service(self) -> tuple[TokenService | None, str]:
+        """No query for a token of the portal."""
+        if not (word := self["service"].value()):
+            return None, ""
+        try:
+            found = find_service(self.owner, str(word))
+        except forms.ValidationError as error:
+            return None, " ".join(error.messages)
+        cast("forms.MultipleChoiceField", self.fields["scopes"]).choices = [
+            (scope.id, scope.label) for scope in found.all_scopes
+        ]
+        return found, ""
 
     def _offer_what_the_policy_allows(self) -> None:
         """Only limits the choices. `chosen_end` and `check_scopes` refuse other values, with the reason."""
@@ -185,12 +209,17 @@ class TokenForm(forms.Form):
                 "Your organization allows %(count)s days at most.",
                 longest.days,
             ) % {"count": grouped(longest.days)}
-        if not rules_in_words(self.policy, self.owner):
+        if not self.approval_rules(SCOPES):
             del self.fields["approval_reason"]
         self.fields["expires_at"].widget.attrs |= {
             "min": now.date().isoformat(),
             "max": (now + longest).date().isoformat(),
         }
+
+    def approval_rules(self, among: Collection[Scope]) -> list[str]:
+        """Which tokens need approval, in words. ``among``: the portal's scopes that the token can have."""
+        among = among if self.chosen_service is None else ()
+        return rules_in_words(self.policy, self.owner, among=among, service=self.chosen_service)
 
     def _explain_start(self) -> None:
         field = self.fields["not_before"]
@@ -207,14 +236,22 @@ class TokenForm(forms.Form):
     def clean_networks(self) -> list[str]:
         return clean_networks(words_of(self.cleaned_data["networks"])).split()
 
+    def clean_service(self) -> uuid.UUID | None:
+        if self.service_problem:
+            raise forms.ValidationError(self.service_problem)
+        return self.chosen_service.pk if self.chosen_service else None
+
     def clean_scopes(self) -> list[Scope]:
-        chosen = [BY_ID[scope_id] for scope_id in dict.fromkeys(self.cleaned_data["scopes"])]
-        check_scopes(chosen, self.policy)
+        chosen = scopes_of(self.chosen_service, self.cleaned_data["scopes"])
+        if self.chosen_service is None:
+            check_scopes(chosen, self.policy)
         return chosen
 
     def clean_pipelines(self) -> list[uuid.UUID] | None:
         words = list(dict.fromkeys(self.cleaned_data["pipelines"]))
         which = self.cleaned_data.get("which_pipelines") or (ONLY_THESE if words else ALL_PIPELINES)
+        if self.chosen_service is not None and (words or which == ONLY_THESE):
+            raise forms.ValidationError(NO_PIPELINES)
         if which == ALL_PIPELINES and words:
             # Either can be the mistake, and one of them would give the token more than the person wants.
             both = gettext("You chose pipelines, and “%(all)s”. Choose “Only these”, or no pipelines.")

@@ -12,7 +12,7 @@ from django.utils.translation import gettext, ngettext
 
 from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline
-from accounts.services_for_tokens import TokenService
+from accounts.services_for_tokens import TokenService, services_for_tokens
 from core.api import scopes
 from core.api.operations import READ_PIPELINES
 from core.db.keyset import Keyset
@@ -94,6 +94,8 @@ class Token(models.Model):
     # The last notice about the end that was sent, by its number of days before the end; 0 says that it has ended.
     expiry_notice_days = models.PositiveSmallIntegerField(null=True, editable=False)
 
+    # Whether the owner may use its service now, once that was read (`TokenQuerySet.with_pipelines`). Not stored.
+    _opens_service: bool | None = None
     # Those of its pipelines that the reader of a list can see, by name (`TokenQuerySet.with_pipelines`). Not stored.
     seen_pipelines: Sequence[NamedPipeline] = ()
 
@@ -156,8 +158,34 @@ class Token(models.Model):
     @property
     def scopes(self) -> Sequence[scopes.Scope]:
         """A query for a token of a service, unless that is loaded."""
-        service: TokenService | None = self.service
+        service = self.known_service
         return scopes.in_order(self.scope) if service is None else service.chosen(self.scope)
+
+    @property
+    def known_service(self) -> TokenService | None:
+        """Its service, as this app knows services. A query, unless that is loaded; none for a token of the portal."""
+        return self.service
+
+    @property
+    def opens_service(self) -> bool:
+        """Whether its service is switched on and its owner may use it. A query, unless a list has read it."""
+        if self._opens_service is None and self.service_id is not None:
+            self._opens_service = services_for_tokens().may_use(self.owner, self.service_id)
+        return self._opens_service is not False
+
+    @property
+    def service_closed_because(self) -> str:
+        """Why its service refuses the token, whatever the token's state is. Empty if it doesn't, or without service."""
+        service = self.known_service
+        if service is None:
+            return ""
+        if not service.is_enabled:
+            return gettext("%(service)s is switched off.") % {"service": service.name}
+        if self.opens_service:
+            return ""
+        if self.owner.is_service_account:
+            return gettext("The service account may not use %(service)s.") % {"service": service.name}
+        return gettext("The token's owner may not use %(service)s.") % {"service": service.name}
 
     @property
     def pipeline_ids(self) -> list[uuid.UUID] | None:

@@ -25,6 +25,7 @@ from accounts.models import Organization, User
 from accounts.pipelines_for_tokens import pipelines_for_tokens
 from accounts.querysets import OrganizationRowsQuerySet
 from accounts.roles import Ability
+from accounts.services_for_tokens import services_for_tokens
 from core.db.batches import batches_of
 from core.db.expressions import LastQuarterFrom, Unindexed
 from tokens.policy import rules
@@ -114,7 +115,8 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 
     def with_pipelines(self, *, seen_by: User | None = None) -> Self:
         """Reads the chosen pipelines of all limited tokens in one more query; in none if there is no such token. Few
-        tokens are limited, and Django's own prefetch would make each row of a page cost a tenth more.
+        tokens are limited, and Django's own prefetch would make each row of a page cost a tenth more. Reads services in
+        the same way, and whether owners may use them.
 
         ``seen_by`` reads ``seen_pipelines`` too, in another query.
         """
@@ -137,6 +139,7 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         if is_first and self._reads_pipelines and self._fields is None:  # type: ignore[attr-defined]
             limited = [token for token in self._result_cache or () if token.is_limited]
             prefetch_related_objects(limited, "pipeline_links")
+            _read_services([token for token in self._result_cache or () if token.service_id is not None])
             if self._pipelines_named_for is not None:
                 _name_pipelines(limited, self._pipelines_named_for)
 
@@ -316,7 +319,7 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 
     def for_token_page(self) -> Self:
         """The same for one token and the one that it replaces, with fewer queries."""
-        return self._with_owner().select_related("organization", "revoked_by", "replaces")
+        return self._with_owner().select_related("organization", "revoked_by", "replaces", "service")
 
     def _with_owner(self) -> Self:
         return self.prefetch_related(Prefetch("owner", User.objects.with_second_factors()))
@@ -333,6 +336,16 @@ class TrustRuleQuerySet(OrganizationRowsQuerySet["TrustRule"]):
     def trusting(self, issuer: str) -> Self:
         """Those that are switched on, for an exchange."""
         return self.filter(issuer=issuer, is_enabled=True).select_related("account", "organization")
+
+
+def _read_services(tokens: list["Token"]) -> None:
+    if not tokens:
+        return
+    prefetch_related_objects(tokens, "service", "owner")
+    pairs = [(token.owner, token.service) for token in tokens if token.service is not None]
+    usable = services_for_tokens().usable_pairs(pairs)
+    for token in tokens:
+        token._opens_service = (token.owner_id, token.service_id) in usable
 
 
 def _name_pipelines(limited: list["Token"], reader: User) -> None:

@@ -90,11 +90,11 @@ class LimitedUses(DomainError):
 def can_be_replaced(token: Token) -> bool:
     """Whether its owner can replace it: it has started and not ended, was shown, was not replaced before, and its uses
     are not counted: two tokens could be used more often than one. A token like it must not need approval, unless this
-    one was approved."""
+    one was approved. For a token of a service, the owner must still be able to use that."""
     if token.max_uses is not None or token.replaced_at is not None:
         return False
     is_in_use = token.revealed_at is not None and token.has_started(timezone.now()) and not token.has_ended
-    return is_in_use and not needs_approval_first(token)
+    return is_in_use and token.opens_service and not needs_approval_first(token)
 
 
 def overlap_by_default(policy: Organization) -> int:

@@ -14,11 +14,15 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import User
 from accounts.roles import SiteRole
+from accounts.services_for_tokens import TokenService
 from core.api import scopes
 from core.api.operations import Operation, Reach, routes
 from core.api.scopes import Scope
 from core.text import Text, grouped
 from tokens.allowed_operations import Verdict, open_to_tokens, verdicts_of
+
+# Of each scope of a service, in the form. The page of a token has all.
+PATHS_SHOWN = 5
 
 Count = Callable[[Reach], int]
 
@@ -108,6 +112,25 @@ def scope_cards(
             count=None if is_unchosen else lambda reach: counted(reach.counts)[reach.verb],
         )
         for scope in scopes.SCOPES
+    ]
+
+
+def service_cards(service: TokenService, *, chosen: Collection[str]) -> list[dict[str, Any]]:
+    """The same for the scopes of a service. ``paths``: the first of the requests that the scope opens."""
+    return [
+        {
+            "id": scope.id,
+            "label": scope.label,
+            "description": scope.description,
+            "checked": scope.id in chosen,
+            "is_allowed": True,
+            "is_open": True,
+            "note": gettext("Only reads.") if scope.only_reads else "",
+            "paths": (paths := service.opened_by(scope))[:PATHS_SHOWN],
+            "more_paths": len(paths[PATHS_SHOWN:]),
+            "input_id": f"id_scopes_{scope.id}",
+        }
+        for scope in service.all_scopes
     ]
 
 

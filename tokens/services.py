@@ -18,6 +18,7 @@ from accounts.models import Organization, ServiceTokenCreators, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import Ability
 from accounts.services import ServiceAccountInactive
+from accounts.services_for_tokens import TokenService
 from auditlog.actions import Action
 from auditlog.open_use import token_in_use
 from auditlog.record import record, record_each
@@ -41,6 +42,7 @@ from tokens.names import clean_name, name_key, numbered
 from tokens.pipeline_choice import check_choice, limit_token
 from tokens.policy.rules import scopes_not_allowed
 from tokens.querysets import TokenQuerySet, not_ended, showable
+from tokens.service_choice import NO_PIPELINES, ServiceClosed, lock_service, scopes_of
 from tokens.uses import clean_max_uses
 
 NAME_TAKEN = gettext_lazy("One of your live tokens has this name already.")
@@ -100,6 +102,7 @@ def issue_token(
     pipelines: Collection[uuid.UUID] | None = None,
     networks: Collection[str] = (),
     max_uses: int | None = None,
+    service: uuid.UUID | None = None,
     approval_reason: str = "",
     not_before: datetime | None = None,
     owner: User | None = None,
@@ -109,10 +112,11 @@ def issue_token(
 
     ``owner``: the service account that the token is for; ``None`` for the actor themselves. ``pipelines``: the only
     ones that it reaches; ``None`` for all that the owner can use. ``networks``: the only ones from which it can be
-    used. ``max_uses``: how often. ``not_before``: from when on. ``approval_reason``: why the actor needs it, if the
-    token waits for approval then (`tokens.approval`). Raises ``NotAllowed``, ``ServiceAccountInactive``,
-    ``ValidationError`` by field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once,
-    the second one counts the token of the first.
+    used. ``max_uses``: how often. ``not_before``: from when on. ``service``: the id of the service that it is for;
+    ``None`` for the portal's own API. ``approval_reason``: why the actor needs it, if the token waits for approval then
+    (`tokens.approval`). Raises ``NotAllowed``, ``ServiceAccountInactive``, ``ValidationError`` by field, ``NameTaken``,
+    or ``DomainError`` (``too_many_tokens``). If two requests come at once, the second one counts the token of the
+    first.
     """
     require_proof(Privilege.CREATE_TOKEN, request)
     return _issue(
@@ -127,6 +131,7 @@ def issue_token(
         not_before=not_before,
         approval_reason=approval_reason,
         owner=owner,
+        service=service,
         request=request,
     )
 
@@ -145,13 +150,16 @@ def issue_successor(
     the new token can do nothing that the old one couldn't. ``owner``: as for `issue_token`. ``created_at``: now, as the
     caller has read it to find the end; two moments would make the lifetime a second shorter now and then.
 
-    Raises what `issue_token` raises, and ``ApprovalNeeded``.
+    Raises what `issue_token` raises, ``ApprovalNeeded``, and ``ServiceClosed`` instead of an error of ``service``.
     """
     require_proof_to_replace(old, request)
+    chosen = list(old.scopes)
+    if not chosen:
+        raise ServiceClosed(gettext("The service no longer has the scopes of this token. Create a new token."))
     return _issue(
         actor=actor,
         name=old.name,
-        chosen=list(old.scopes),
+        chosen=chosen,
         expires_at=expires_at,
         description=old.description,
         pipelines=pipelines,
@@ -159,6 +167,7 @@ def issue_successor(
         max_uses=None,
         not_before=None,
         owner=owner,
+        service=old.service_id,
         replaces=old,
         created_at=created_at,
         request=request,
@@ -184,6 +193,7 @@ def _issue(
     max_uses: int | None,
     not_before: datetime | None,
     owner: User | None,
+    service: uuid.UUID | None,
     approval_reason: str = "",
     replaces: Token | None = None,
     created_at: datetime | None = None,
@@ -211,8 +221,11 @@ def _issue(
                 check_expiry(expires_at, start=created_at, longest=longest_lifetime(policy, holder))
             with errors_of("not_before"):
                 check_start(not_before, start=created_at, expires_at=expires_at)
+            opened = None if service is None else _locked_service(holder, service, is_new=replaces is None)
             with errors_of("scopes"):
-                check_scopes(chosen, policy)
+                chosen = checked_scopes(chosen, policy, opened)
+            if opened is not None and chosen_pipelines is not None:
+                raise ValidationError({"pipelines": NO_PIPELINES})
             approval = asking.plan(
                 policy=policy,
                 owner=holder,
@@ -220,6 +233,7 @@ def _issue(
                 created_at=created_at,
                 expires_at=expires_at,
                 reason=approval_reason,
+                service=opened,
                 replaces=replaces,
             )
             _check_number(holder, policy)
@@ -228,6 +242,7 @@ def _issue(
                 owner=holder,
                 created_by=None if owner is None else actor,
                 organization=holder.own_organization,
+                service_id=service,
                 name=name,
                 description=description,
                 live_name_key=key,
@@ -247,6 +262,7 @@ def _issue(
                 request=request,
                 scope=token.scope,
                 expires_at=token.expires_at.isoformat(),
+                **({"service": {"name": opened.name, "id": str(opened.pk)}} if opened else {}),
                 **_limited(token, holder, chosen_pipelines),
                 **({"not_before": not_before.isoformat()} if not_before else {}),
                 **({"max_uses": max_uses} if max_uses else {}),
@@ -262,6 +278,17 @@ def _issue(
             raise NameTaken(NAME_TAKEN if owner is None else NAME_TAKEN_THERE) from None
         raise
     return token
+
+
+def _locked_service(holder: User, service_id: uuid.UUID, *, is_new: bool) -> TokenService:
+    """The service as it is now. Raises ``ValidationError``, or ``ServiceClosed`` for a token that replaces another."""
+    try:
+        with errors_of("service"):
+            return lock_service(holder, service_id)
+    except ValidationError:
+        if is_new:
+            raise
+        raise ServiceClosed from None
 
 
 def may_create_for_accounts(person: User, policy: Organization) -> bool:
@@ -395,6 +422,7 @@ def issue_and_reveal_token(
     max_uses: int | None = None,
     owner: User | None = None,
     not_before: datetime | None = None,
+    service: uuid.UUID | None = None,
     approval_reason: str = "",
     request: HttpRequest | None = None,
 ) -> tuple[Token, str]:
@@ -414,6 +442,7 @@ def issue_and_reveal_token(
             max_uses=max_uses,
             owner=owner,
             not_before=not_before,
+            service=service,
             approval_reason=approval_reason,
             request=request,
         )
@@ -601,6 +630,19 @@ def _check_reason(actor: User, tokens: TokenQuerySet, reason: str) -> None:
 
 def _ids_by_owner(tokens: TokenQuerySet) -> list[uuid.UUID]:
     return list(tokens.order_by("owner_id", "pk").values_list("pk", flat=True))
+
+
+def checked_scopes(
+    chosen: Collection[scopes.Scope], organization: Organization, service: TokenService | None
+) -> list[scopes.Scope]:
+    """The scopes, as the service has them now. The policy is about the portal's scopes, and the service's own settings
+    about those of a service. Raises ``ValidationError``."""
+    found = scopes_of(service, [scope.id for scope in chosen])
+    if not found:
+        raise ValidationError(gettext("Choose at least one scope."))
+    if service is None:
+        check_scopes(found, organization)
+    return found
 
 
 def check_scopes(chosen: list[scopes.Scope], organization: Organization) -> None:

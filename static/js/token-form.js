@@ -35,12 +35,15 @@ function inUtc(typed) {
   return new Date(asIfUtc - offsetAt(asIfUtc - offsetAt(asIfUtc))).toISOString().replace(/(:00)?\.000Z$/, "Z");
 }
 
-function addressOfForm() {
+/* For `service`, its short name; none for the portal. What is chosen for one doesn't exist for another. */
+function addressOfForm(service = form.querySelector("input[name=service]")?.value ?? "") {
   const typed = new FormData(form);
+  if (service !== (typed.get("service") ?? "")) for (const name of ["scopes", "which_pipelines"]) typed.delete(name);
   const lifetime = typed.get("lifetime") ?? "";
   const date = lifetime === "custom" ? typed.get("expires_at") : "";
   const parts = {
     name: typed.get("name").trim(),
+    service,
     scopes: typed.getAll("scopes").join(","),
     ...pipelinesIn(typed),
     networks: typed.get("networks").split(/[\s,;]+/).filter(Boolean).join(","),
@@ -52,7 +55,7 @@ function addressOfForm() {
   const query = Object.entries(parts)
     .filter(([name, value]) => value || name === "pipelines")
     .flatMap(([name, value]) => [value].flat().map((one) => `${name}=${encodeURIComponent(one).replaceAll("%2C", ",")}`));
-  return `${window.location.origin}${form.getAttribute("action")}?${query.join("&")}`;
+  return `${window.location.origin}${form.getAttribute("action").split("?")[0]}?${query.join("&")}`;
 }
 
 function showLink() {
@@ -61,16 +64,18 @@ function showLink() {
 
 // Which pipelines: what is chosen is sent only with "Only these", and a field finds pipelines by their names.
 const choice = form.querySelector("[data-pipeline-choice]");
-const chosen = choice.querySelectorAll("input[name=pipelines], textarea[name=pipelines]");
-const only = choice.querySelector("input[value=only]");
+const chosen = choice?.querySelectorAll("input[name=pipelines], textarea[name=pipelines]");
+const only = choice?.querySelector("input[value=only]");
 
 function showChoice() {
+  // A token for a service has no pipelines.
+  if (!choice) return;
   for (const field of chosen) field.disabled = !only.checked;
   const status = choice.querySelector("[data-text-chosen]");
   if (status) status.textContent = status.dataset.textChosen.replace("{count}", [...chosen].filter((box) => box.checked).length);
 }
 
-for (const filter of choice.querySelectorAll("[data-filter-of]")) {
+for (const filter of choice?.querySelectorAll("[data-filter-of]") ?? []) {
   const field = filter.querySelector("input");
   const labels = document.getElementById(filter.dataset.filterOf).querySelectorAll("label");
   filter.hidden = false;
@@ -95,11 +100,18 @@ form.querySelector("[data-run-one]")?.addEventListener("click", (event) => {
   (choice.querySelector("input[type=search], textarea") ?? choice).focus({ preventScroll: true });
 });
 
+// Another form keeps what was typed, except the description: links have none.
+for (const way of form.querySelectorAll("[data-service-choice]")) {
+  way.addEventListener("click", () => {
+    way.href = addressOfForm(way.dataset.serviceChoice);
+  });
+}
+
 form.addEventListener("input", showChoice);
 window.addEventListener("pageshow", showChoice);
 // Browsers restore the choice when a person comes back to the page, and the scopes count the one of before.
 window.addEventListener("pageshow", () => {
-  const isRestored = only.checked !== only.defaultChecked || [...chosen].some((field) => field.type === "checkbox" && field.checked !== field.defaultChecked);
+  const isRestored = choice && (only.checked !== only.defaultChecked || [...chosen].some((field) => field.type === "checkbox" && field.checked !== field.defaultChecked));
   if (isRestored) choice.dispatchEvent(new Event("input"));
 });
 form.addEventListener("input", showLink);

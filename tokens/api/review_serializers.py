@@ -8,7 +8,6 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from core.api.paging import MAX_PAGE_SIZE
-from core.api.scopes import CHOICES as SCOPE_CHOICES
 from core.api.serializers import (
     BoundedListField,
     EmailOfField,
@@ -18,7 +17,7 @@ from core.api.serializers import (
     UtcDateTimeField,
     WholeNumberField,
 )
-from tokens.api.serializers import OrganizationTokenSerializer
+from tokens.api.serializers import OrganizationTokenSerializer, ScopesField, TokenServiceField, service_answer
 from tokens.lifetimes import parse_start
 from tokens.review.models import (
     DEFAULT_DAYS,
@@ -114,6 +113,7 @@ class ReviewItemSerializer(serializers.ModelSerializer[ReviewItem]):
     """A token of a campaign, as it was at the start, with the answer."""
 
     token_id = serializers.UUIDField(read_only=True)
+    service = serializers.SerializerMethodField()
     scopes = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
     answered_by = serializers.CharField(
@@ -129,6 +129,7 @@ class ReviewItemSerializer(serializers.ModelSerializer[ReviewItem]):
             "token_name",
             "owner_name",
             "owner_email",
+            "service",
             "scopes",
             "expires_at",
             "last_used_at",
@@ -139,7 +140,11 @@ class ReviewItemSerializer(serializers.ModelSerializer[ReviewItem]):
         ]
         read_only_fields = fields
 
-    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    @extend_schema_field(TokenServiceField())
+    def get_service(self, item: ReviewItem) -> dict[str, Any] | None:
+        return service_answer(item.token)
+
+    @extend_schema_field(ScopesField())
     def get_scopes(self, item: ReviewItem) -> list[str]:
         return item.scope.split()
 

@@ -1,7 +1,9 @@
 """Serializers of tokens: metadata only, except for the one answer that shows a new token."""
 
+import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.validators import RegexValidator
@@ -11,10 +13,10 @@ from rest_framework import serializers
 
 from accounts.models import MOST_OVERLAP_HOURS, User
 from accounts.roles import SiteRole
+from accounts.services_for_tokens import TokenService
 from auditlog.api.serializers import HOST_NAME, TokenUseSerializer
 from core.api.paging import MAX_PAGE_SIZE
-from core.api.scopes import BY_ID, SCOPES, Scope
-from core.api.scopes import CHOICES as SCOPE_CHOICES
+from core.api.scopes import BY_ID
 from core.api.serializers import BoundedListField, IdField, StrictSerializer, TextField, UtcDateTimeField, utc_text
 from core.errors import errors_of
 from core.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
@@ -30,11 +32,17 @@ from tokens.names import MAX_LENGTH, PATTERN, clean_name
 from tokens.narrowing import Narrowing
 from tokens.pipeline_choice import MOST_PIPELINES
 from tokens.replacement import ROTATION_OVERLAP_HOURS
+from tokens.service_choice import MAX_LENGTH as MAX_SERVICE_LENGTH
+from tokens.service_choice import find_service, scopes_of
 from tokens.services import REASON_MAX_LENGTH, check_scopes
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import LIVE_CHOICES, TokenState
 from tokens.unused_rights import UnusedRights
 from tokens.uses import MOST_USES
+
+# A service has at most so many, and the portal fewer. Each has at most so many characters.
+MOST_SCOPES, SCOPE_MAX_LENGTH = 20, 60
+_SERVICE_SCOPE = re.compile(r"service:[a-z0-9-]+:[a-z0-9-]+")
 
 _IS_LIMITED = "Whether it reaches only the pipelines that were chosen when it was created."
 
@@ -52,9 +60,56 @@ class _PipelineIds(serializers.ListField):
         )
 
 
+class ScopesField(serializers.ListField):
+    """Scopes of the portal, or of one service. The schema has no list of values: each service has its own."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        says = "Such as `api-readonly`; for a token of a service, its scopes, such as `service:grafana:read`."
+        super().__init__(child=serializers.CharField(), read_only=True, **{"help_text": says, **kwargs})
+
+
+class TokenServiceSerializer(serializers.Serializer[Any]):
+    """The service that a token is for."""
+
+    id = serializers.UUIDField(source="pk")
+    name = serializers.CharField()
+    short_name = serializers.CharField(source="slug")
+    closed_because = serializers.CharField(
+        help_text="Why the service refuses the token: it is switched off, or the owner may not use it. Otherwise empty."
+    )
+
+
+_SERVICE = TokenServiceSerializer(allow_null=True, help_text="The service that it is for; null if it is for this API.")
+
+
+@extend_schema_field(_SERVICE)
+class TokenServiceField(serializers.Field[Any, Any, Any, Any]):
+    """Of a token."""
+
+    def __init__(self) -> None:
+        super().__init__(source="*", read_only=True)
+
+    def to_representation(self, value: Token) -> dict[str, Any] | None:
+        return service_answer(value)
+
+
+def service_answer(token: Token) -> dict[str, Any] | None:
+    """As `TokenServiceSerializer` describes it. No query for a token of the portal."""
+    service = token.known_service
+    if service is None:
+        return None
+    return {
+        "id": str(service.pk),
+        "name": service.name,
+        "short_name": service.slug,
+        "closed_because": token.service_closed_because,
+    }
+
+
 class TokenSerializer(serializers.ModelSerializer[Token]):
     """A token's metadata."""
 
+    service = TokenServiceField()
     scopes = serializers.SerializerMethodField()
     is_limited = serializers.BooleanField(read_only=True, help_text=_IS_LIMITED)
     pipelines = _PipelineIds()
@@ -104,6 +159,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "id",
             "name",
             "description",
+            "service",
             "scopes",
             "is_limited",
             "pipelines",
@@ -141,6 +197,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "id": str(instance.pk),
             "name": instance.name,
             "description": instance.description,
+            "service": service_answer(instance),
             "scopes": self.get_scopes(instance),
             "is_limited": instance.is_limited,
             "pipelines": _texts(instance.pipeline_ids),
@@ -164,7 +221,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "revoke_reason": instance.revoke_reason,
         }
 
-    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    @extend_schema_field(ScopesField())
     def get_scopes(self, token: Token) -> list[str]:
         return [scope.id for scope in token.scopes]
 
@@ -217,7 +274,8 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
     owner_email = serializers.EmailField(source="owner.email", read_only=True)
     owner_site_role = serializers.ChoiceField(source="owner.site_role", choices=SiteRole.choices, read_only=True)
     owner_is_active = serializers.BooleanField(source="owner.is_active", read_only=True)
-    scopes = serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES), read_only=True)
+    service = TokenServiceField()
+    scopes = ScopesField()
     is_limited = serializers.BooleanField(read_only=True, help_text=_IS_LIMITED)
     pipelines = _PipelineIds()
     pipeline_names = serializers.ListField(
@@ -253,6 +311,7 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
             "owner_is_active",
             "id",
             "name",
+            "service",
             "scopes",
             "is_limited",
             "pipelines",
@@ -278,6 +337,7 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
             "owner_is_active": owner.is_active,
             "id": str(instance.pk),
             "name": instance.name,
+            "service": service_answer(instance),
             "scopes": [scope.id for scope in instance.scopes],
             "is_limited": instance.is_limited,
             "pipelines": _texts(instance.pipeline_ids),
@@ -353,6 +413,22 @@ class EditTokenBody(StrictSerializer):
         return attrs
 
 
+class ScopeField(TextField):
+    """The id of a scope of this API, or what looks like one of a service."""
+
+    default_error_messages: ClassVar = {
+        "invalid_choice": serializers.ChoiceField.default_error_messages["invalid_choice"],
+    }
+
+    def __init__(self) -> None:
+        super().__init__(max_length=SCOPE_MAX_LENGTH)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str) or not (data in BY_ID or _SERVICE_SCOPE.fullmatch(data)):
+            self.fail("invalid_choice", input=data)
+        return data
+
+
 class IssueTokenBody(StrictSerializer):
     """`name`, `scopes`, if wanted limits (`pipelines` to `not_before`), and either `lifetime` or `expires_at`.
 
@@ -370,11 +446,20 @@ class IssueTokenBody(StrictSerializer):
         "tokens. Counted in Unicode code points, in composed form (NFC).",
     )
     description = TokenDescriptionField(default="")
+    service = TextField(
+        max_length=MAX_SERVICE_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="The id or the short name of the service that the token is for. Without it, or with null, it is for "
+        "this API.",
+    )
     scopes = BoundedListField(
-        child=serializers.ChoiceField(choices=SCOPE_CHOICES),
+        child=ScopeField(),
         allow_empty=False,
-        max_length=len(SCOPES),
+        max_length=MOST_SCOPES,
         is_set=True,
+        help_text="Of this API, such as `pipeline`, or of the `service`, such as `service:grafana:read`. Never both.",
     )
     pipelines = BoundedListField(
         child=IdField(),
@@ -434,12 +519,13 @@ class IssueTokenBody(StrictSerializer):
     def validate_networks(self, value: list[str]) -> list[str]:
         return clean_networks(value).split()
 
-    def validate_scopes(self, value: list[str]) -> list[Scope]:
-        chosen = [BY_ID[scope_id] for scope_id in value]
-        check_scopes(chosen, self.context["owner"].own_organization)
-        return chosen
-
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        service = self._service_in(attrs)
+        attrs["service"] = service and service.pk
+        with errors_of("scopes"):
+            attrs["scopes"] = scopes_of(service, attrs["scopes"])
+            if service is None:
+                check_scopes(attrs["scopes"], self.context["owner"].own_organization)
         if "lifetime" in attrs and "expires_at" in attrs:
             raise serializers.ValidationError({"expires_at": ["Give either `lifetime` or `expires_at`, not both."]})
         custom = attrs.get("expires_at")
@@ -450,6 +536,12 @@ class IssueTokenBody(StrictSerializer):
         with errors_of("not_before"):
             attrs["not_before"] = chosen_start(attrs["not_before"] or "", expires_at=attrs["expires_at"])
         return attrs
+
+    def _service_in(self, attrs: Mapping[str, Any]) -> TokenService | None:
+        if attrs["service"] is None:
+            return None
+        with errors_of("service"):
+            return find_service(self.context["owner"], attrs["service"])
 
 
 class ReplaceTokenBody(StrictSerializer):
@@ -648,7 +740,7 @@ class NarrowingSerializer(serializers.Serializer[Any]):
     def get_used_pipelines(self, found: Narrowing) -> list[str]:
         return [str(pipeline.id) for pipeline in found.pipelines]
 
-    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    @extend_schema_field(ScopesField())
     def get_enough_scopes(self, found: Narrowing) -> list[str]:
         return [scope.id for scope in found.scopes]
 
@@ -665,6 +757,7 @@ class UnusedRightsSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(source="token.name")
     owner_id = serializers.UUIDField(source="token.owner_id")
     owner_email = serializers.EmailField(source="token.owner.email")
+    service = serializers.SerializerMethodField()
     scopes = serializers.SerializerMethodField()
     last_used_at = UtcDateTimeField(source="token.last_used_at", allow_null=True)
     days = serializers.IntegerField()
@@ -687,15 +780,19 @@ class UnusedRightsSerializer(serializers.Serializer[Any]):
         help_text="False if it read lists, a status, a summary or a log: the log does not say of which pipelines."
     )
 
-    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    @extend_schema_field(TokenServiceField())
+    def get_service(self, found: UnusedRights) -> dict[str, Any] | None:
+        return service_answer(found.token)
+
+    @extend_schema_field(ScopesField())
     def get_scopes(self, found: UnusedRights) -> list[str]:
         return [scope.id for scope in found.token.scopes]
 
-    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    @extend_schema_field(ScopesField())
     def get_enough_scopes(self, found: UnusedRights) -> list[str]:
         return [scope.id for scope in found.enough]
 
-    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    @extend_schema_field(ScopesField())
     def get_unused_scopes(self, found: UnusedRights) -> list[str]:
         return [scope.id for scope in found.scopes]
 

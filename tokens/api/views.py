@@ -95,6 +95,7 @@ def issued_answer(request: Request, *, actor: User, owner: User | None, fields: 
         networks=fields["networks"],
         max_uses=fields["max_uses"],
         not_before=fields["not_before"],
+        service=fields["service"],
         approval_reason=fields["approval_reason"],
         request=request._request,
     )

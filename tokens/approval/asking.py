@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy
 
 from accounts.models import Organization, User
+from accounts.services_for_tokens import TokenService
 from auditlog.actions import Action
 from auditlog.record import record
 from core.api import scopes
@@ -48,6 +49,7 @@ def plan(
     created_at: datetime,
     expires_at: datetime,
     reason: str,
+    service: TokenService | None = None,
     replaces: Token | None = None,
 ) -> Plan:
     """Whether a new token waits for approval. Ignores the ``reason`` if it doesn't.
@@ -58,7 +60,7 @@ def plan(
     """
     if replaces is not None and replaces.approved_at is not None:
         return Plan({"approved_at": replaces.approved_at})
-    why = why_needed(policy, chosen=chosen, lifetime=expires_at - created_at, owner=owner)
+    why = why_needed(policy, chosen=chosen, lifetime=expires_at - created_at, owner=owner, service=service)
     if not why:
         return Plan()
     if replaces is not None:
@@ -77,7 +79,15 @@ def needs_approval_first(token: Token) -> bool:
 
 def new_one_waits(token: Token) -> bool:
     """Whether a new token with the same scopes and the same lifetime would wait for approval now."""
-    return bool(why_needed(token.organization, chosen=token.scopes, lifetime=token.lifetime, owner=token.owner))
+    return bool(
+        why_needed(
+            token.organization,
+            chosen=token.scopes,
+            lifetime=token.lifetime,
+            owner=token.owner,
+            service=token.service,
+        )
+    )
 
 
 def ask(plan: Plan, *, actor: User, token: Token, request: HttpRequest | None) -> None:

@@ -6,15 +6,22 @@ from datetime import timedelta
 from django.utils.translation import gettext, ngettext
 
 from accounts.models import Organization, User
+from accounts.services_for_tokens import TokenService
 from core.api import scopes
 from core.text import grouped
 from tokens.lifetimes import longest_lifetime
 
 
 def why_needed(
-    policy: Organization, *, chosen: Collection[scopes.Scope], lifetime: timedelta, owner: User
+    policy: Organization,
+    *,
+    chosen: Collection[scopes.Scope],
+    lifetime: timedelta,
+    owner: User,
+    service: TokenService | None = None,
 ) -> list[str]:
-    """Why a token like this needs approval, one sentence for each rule; empty if it needs none."""
+    """Why a token like this needs approval, one sentence for each rule; empty if it needs none. ``service``: the one
+    that the token is for; ``None`` for the portal."""
     return [
         reason
         for reason, applies in (
@@ -23,11 +30,18 @@ def why_needed(
             (_about_service_accounts(), policy.approval_for_service_accounts and owner.is_service_account),
         )
         if applies
-    ]
+    ] + _about_service(service)
 
 
-def rules_in_words(policy: Organization, owner: User, *, among: Collection[scopes.Scope] = scopes.SCOPES) -> list[str]:
-    """The rules that can apply to a token of this owner. ``among``: the scopes that it can have."""
+def rules_in_words(
+    policy: Organization,
+    owner: User,
+    *,
+    among: Collection[scopes.Scope] = scopes.SCOPES,
+    service: TokenService | None = None,
+) -> list[str]:
+    """The rules that can apply to a token of this owner. ``among``: the scopes that it can have. ``service``: as in
+    `why_needed`."""
     sensitive = _scopes_in(policy, among)
     found = []
     if sensitive:
@@ -37,7 +51,7 @@ def rules_in_words(policy: Organization, owner: User, *, among: Collection[scope
         found.append(_about_lifetime(policy))
     if policy.approval_for_service_accounts and owner.is_service_account:
         found.append(_about_service_accounts())
-    return found
+    return found + _about_service(service)
 
 
 def _scopes_in(policy: Organization, chosen: Collection[scopes.Scope]) -> list[scopes.Scope]:
@@ -70,3 +84,9 @@ def _about_lifetime(policy: Organization) -> str:
 
 def _about_service_accounts() -> str:
     return gettext("Tokens of service accounts need approval.")
+
+
+def _about_service(service: TokenService | None) -> list[str]:
+    if service is None or not service.needs_approval:
+        return []
+    return [gettext("Tokens for %(service)s need approval.") % {"service": service.name}]

@@ -35,6 +35,7 @@ def test_link_fills_in_the_form_and_creates_nothing(signed_in):
     assert {name: form[name].value() for name in form.fields} == {
         "name": "nightly build",
         "description": None,
+        "service": None,
         "scopes": ["pipeline", "api-readonly"],
         "networks": None,
         "max_uses": None,
@@ -138,6 +139,7 @@ def test_link_reveals_nothing_about_tokens_of_others(signed_in, member, stranger
         {
             "name": "nightly",
             "description": None,
+            "service": None,
             "scopes": [],
             "networks": None,
             "max_uses": None,

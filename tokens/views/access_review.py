@@ -14,13 +14,14 @@ from django_filters.views import FilterView
 
 from accounts.models import User
 from accounts.roles import Ability
+from accounts.services_for_tokens import services_for_tokens
 from auditlog import exports
 from auditlog.views.base import ExportView
 from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
 from tokens import access_review
 from tokens.allowed_operations import OperationCounter
 from tokens.api.serializers import AccessReviewSerializer
-from tokens.filters import AccessReviewFilter
+from tokens.filters import AccessReviewFilter, offer_services
 from tokens.querysets import TokenQuerySet
 from tokens.tables import AccessReviewTable
 
@@ -43,6 +44,11 @@ class AccessReviewView(SectionMixin, AccessReviewPageMixin, FilteredListMixin, F
     template_name = "tokens/organization_access_review.html"
     section = "organization"
     current_tab = "tokens:organization_token_list"
+
+    def get_filterset(self, filterset_class: Any) -> Any:
+        filterset = super().get_filterset(filterset_class)
+        offer_services(filterset, "service", services_for_tokens().of_organization(self.person))
+        return filterset
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         now = timezone.now()

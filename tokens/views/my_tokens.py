@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -9,6 +10,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -18,6 +20,7 @@ from accounts.models import ServiceAccount, User
 from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
+from accounts.services_for_tokens import TokenService, services_for_tokens
 from auditlog import usage
 from core.api.scopes import PIPELINE, SCOPES, Scope
 from core.db.expressions import number_of
@@ -25,10 +28,9 @@ from core.pages.forms import refusals_in
 from core.pages.views import FilteredListMixin, SectionMixin
 from core.pages.widgets import MOST_CHOICES
 from tokens import services
-from tokens.approval.rules import rules_in_words
 from tokens.ended_in_use import listed_in_use
 from tokens.expiry import notices
-from tokens.filters import TokenFilter
+from tokens.filters import OwnTokenPageFilter, offer_services
 from tokens.form_links import FilledForm, filled_by, limited_to
 from tokens.forms import CUSTOM, TokenForm, ways_to_choose
 from tokens.lifetimes import Lifetime, as_typed, end_of, longest_lifetime, now_in_seconds
@@ -46,7 +48,7 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
     """My tokens, below the form that creates one."""
 
     table_class = TokenTable
-    filterset_class = TokenFilter
+    filterset_class = OwnTokenPageFilter
     template_name = "tokens/token_list.html"
     section = "profile"
     current_tab = "tokens:token_list"
@@ -61,6 +63,16 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
         tokens = self.owner.tokens.with_pipelines(seen_by=self.person)
         return tokens.select_related("organization", "revoked_by")
 
+    @cached_property
+    def services(self) -> Sequence[TokenService]:
+        """Those that the owner of the tokens can use."""
+        return services_for_tokens().offered_to(self.owner)
+
+    def get_filterset(self, filterset_class: Any) -> Any:
+        filterset = super().get_filterset(filterset_class)
+        offer_services(filterset, "for_service", self.services)
+        return filterset
+
     def get_table_kwargs(self) -> dict[str, Any]:
         if not self.is_readable:
             return {"empty_text": _("Correct the marked filter to see tokens.")}
@@ -71,9 +83,9 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
         if form is None:
             filled = self._filled_by_link()
             form = TokenForm(owner=self.owner, initial=filled.initial if filled else self._as_replacement())
-        named = pipelines_named_in(form)
-        pipelines = pipeline_choice(form, named)
-        scopes = scopes_with(form, named, numbers=pipelines["numbers"])
+        named = {} if form.chosen_service else pipelines_named_in(form)
+        pipelines = None if form.chosen_service else pipeline_choice(form, named)
+        scopes = scopes_with(form, named, numbers=pipelines and pipelines["numbers"])
         to_confirm, answers_for_accounts = self._asked_of_person()
         return super().get_context_data(
             form=form,
@@ -84,10 +96,15 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
             form_url=self.list_url,
             name_url=self.name_url,
             notes_url=self.notes_url,
-            filled=filled,
+            filled=filled if filled and filled.says_more_than_service else None,
+            service=form.chosen_service,
+            service_field=form["service"],
+            service_choices=service_choices(form, self.services, self.list_url),
             **scopes,
             pipeline_choice=pipelines,
-            can_run_one=pipelines["some_can_run"] and can_choose(PIPELINE, scopes["scope_cards"]),
+            can_run_one=pipelines is not None
+            and pipelines["some_can_run"]
+            and can_choose(PIPELINE, scopes["scope_cards"]),
             needing_approval=needing_approval(form, scopes["scope_cards"]),
             lifetime_choices=lifetime_choices(form),
             **networks_of_policy(form.policy, self.request),
@@ -122,6 +139,7 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
         name, now = services.free_name_like(owner=self.owner, name=model.name), timezone.now()
         filled = {
             "name": name,
+            "service": service.slug if (service := model.known_service) else "",
             "scopes": [scope.id for scope in model.scopes],
             "networks": model.networks,
             "max_uses": model.max_uses,
@@ -157,6 +175,7 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
                 max_uses=form.cleaned_data["max_uses"],
                 not_before=form.cleaned_data["not_before"],
                 expires_at=form.cleaned_data["expires_at"],
+                service=form.cleaned_data["service"],
                 approval_reason=form.cleaned_data.get("approval_reason", ""),
                 request=self.request,
             )
@@ -217,6 +236,23 @@ def pipeline_choice(form: TokenForm, named: dict[str, NamedPipeline]) -> dict[st
     }
 
 
+def service_choices(form: TokenForm, offered: Sequence[TokenService], list_url: str) -> list[dict[str, Any]]:
+    """What a new token can be for, each with a link to the form for that; empty if the owner can use no service."""
+    if not offered:
+        return []
+    chosen = form.chosen_service and form.chosen_service.pk
+    portal = {"label": _("The portal's API"), "slug": "", "url": list_url, "is_chosen": chosen is None}
+    return [portal] + [
+        {
+            "label": service.name,
+            "slug": service.slug,
+            "url": f"{list_url}?{urlencode({'service': service.slug})}",
+            "is_chosen": service.pk == chosen,
+        }
+        for service in offered
+    ]
+
+
 def can_choose(scope: Scope, cards: Sequence[dict[str, Any]]) -> bool:
     return any(card["is_open"] for card in cards if card["id"] == scope.id)
 
@@ -228,7 +264,7 @@ def needing_approval(form: TokenForm, cards: Sequence[dict[str, Any]]) -> str:
         return ""
     sent = form["scopes"].value() or [] if form.is_bound else []
     offered = [scope for scope in SCOPES if scope.id in sent or can_choose(scope, cards)]
-    return " ".join(rules_in_words(form.policy, form.owner, among=offered))
+    return " ".join(form.approval_rules(offered))
 
 
 def lifetime_choices(form: TokenForm) -> list[dict[str, Any]]:

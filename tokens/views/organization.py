@@ -18,6 +18,7 @@ from django_tables2 import SingleTableMixin
 
 from accounts.models import User
 from accounts.roles import Ability
+from accounts.services_for_tokens import services_for_tokens
 from auditlog import usage
 from core.pages.addresses import back_to
 from core.pages.forms import add_error
@@ -25,7 +26,7 @@ from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
 from core.text import Text, grouped
 from tokens import services
 from tokens.ended_in_use import listed_in_use
-from tokens.filters import OrganizationTokenFilter
+from tokens.filters import OrganizationTokenFilter, offer_services
 from tokens.forms import ExpireManyForm
 from tokens.models import Token
 from tokens.querysets import TokenQuerySet, TokenSummary
@@ -53,6 +54,11 @@ class OrganizationTokenListView(SectionMixin, MemberPageMixin, SingleTableMixin,
         return (
             Token.objects.of_organization_readable_by(self.person).for_token_table().with_pipelines(seen_by=self.person)
         )
+
+    def get_filterset(self, filterset_class: Any) -> Any:
+        filterset = super().get_filterset(filterset_class)
+        offer_services(filterset, "service", services_for_tokens().of_organization(self.person))
+        return filterset
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(

@@ -16,7 +16,7 @@ from core.pages import errors
 from core.rate_limits import Limit
 from tokens.forms import ALL_PIPELINES, ONLY_THESE, TokenForm
 from tokens.pipeline_choice import MOST_PIPELINES
-from tokens.scope_cards import scope_cards
+from tokens.scope_cards import scope_cards, service_cards
 from tokens.views.owners import OwnTokensMixin
 
 # For each person. In batches, because each change of the choice would otherwise cost a write.
@@ -38,7 +38,11 @@ class ScopeNotesView(OwnTokensMixin, View):
                 request, _("You have changed the form many times in a short time."), retry_after=wait
             )
         form = TokenForm(request.POST, owner=self.owner)
-        context = {"account": self.account, **scopes_with(form, pipelines_named_in(form))}
+        context = {
+            "account": self.account,
+            "service": form.chosen_service,
+            **scopes_with(form, pipelines_named_in(form)),
+        }
         return render(request, "tokens/includes/scope_notes.html", context)
 
 
@@ -55,6 +59,11 @@ def scopes_with(
 
     ``numbers``: what a token that reaches all pipelines can do, if the caller has counted it.
     """
+    if form.chosen_service is not None:
+        return {
+            "scope_cards": service_cards(form.chosen_service, chosen=form["scopes"].value() or []),
+            "is_limited": False,
+        }
     which = form["which_pipelines"].value() or (ONLY_THESE if named else ALL_PIPELINES)
     pipelines = {pipeline.id for pipeline in named.values()} if which == ONLY_THESE else None
     chosen = form["scopes"].value() or []
