@@ -4,7 +4,7 @@ Each request is checked in the same way (core/api/permissions.py). For a single 
 too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext_lazy as _
 
@@ -60,7 +60,9 @@ def open_to_tokens() -> list[Route]:
 
 
 def verdicts(token: Token, among: list[Route]) -> list[Verdict]:
-    return verdicts_of(scopes.parse(token.scope), token.owner, among, is_limited=token.is_limited)
+    """None of them for a token of a service: the API refuses it, even where any token is enough."""
+    found = verdicts_of(scopes.parse(token.scope), token.owner, among, is_limited=token.is_limited)
+    return found if token.service_id is None else [replace(verdict, scope_opens=False) for verdict in found]
 
 
 def verdicts_of(

@@ -13,7 +13,10 @@ from tokens.models import Token
 
 def examples_of(token: Token, signed_jwt: str, *, can_run: bool = False) -> list[dict[str, str]]:
     """Each with ``id``, ``label`` and ``text``. They read something that the token's scopes allow. A token that can run
-    exactly one pipeline gets the command for this first."""
+    exactly one pipeline gets the command for this first. A token of a service without an address has none."""
+    if service := token.known_service:
+        texts = [("curl", "curl", _curl(service.address, signed_jwt))] if service.address else []
+        return _shown(texts, signed_jwt)
     pipelines = bool({PIPELINE, PIPELINE_READONLY} & set(token.scopes))
     url = f"{settings.PORTAL_URL}/api/v1/{'pipelines' if pipelines else 'me'}"
     chosen = token.pipeline_ids or []
@@ -28,6 +31,10 @@ def examples_of(token: Token, signed_jwt: str, *, can_run: bool = False) -> list
         ("postman", "Postman", _curl(url, signed_jwt)),
         ("github", "GitHub Actions", _github_actions(url)),
     ]
+    return _shown(texts, signed_jwt)
+
+
+def _shown(texts: list[tuple[str, str, str]], signed_jwt: str) -> list[dict[str, str]]:
     return [{"id": name, "label": label, "text": _cut(text, signed_jwt)} for name, label, text in texts]
 
 

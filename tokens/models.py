@@ -15,6 +15,7 @@ from accounts.pipelines_for_tokens import NamedPipeline
 from accounts.services_for_tokens import TokenService, services_for_tokens
 from core.api import scopes
 from core.api.operations import READ_PIPELINES
+from core.api.scopes import Scope
 from core.db.keyset import Keyset
 from core.text import first_of, grouped
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
@@ -186,6 +187,12 @@ class Token(models.Model):
         if self.owner.is_service_account:
             return gettext("The service account may not use %(service)s.") % {"service": service.name}
         return gettext("The token's owner may not use %(service)s.") % {"service": service.name}
+
+    @property
+    def paths_of_scopes(self) -> list[tuple[Scope, list[str]]]:
+        """For a token of a service: each of its scopes with the requests that it opens."""
+        service = self.known_service
+        return [(scope, service.opened_by(scope)) for scope in service.chosen(self.scope)] if service else []
 
     @property
     def pipeline_ids(self) -> list[uuid.UUID] | None:

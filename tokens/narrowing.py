@@ -21,12 +21,14 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
+from accounts.services_for_tokens import TokenService
 from auditlog.actions import Action, ActionType
 from auditlog.models import Activity, TokenUse
 from core import ids
 from core.api.operations import Route
 from core.api.scopes import ROTATE, SCOPES, Scope, as_string
 from core.db.derived_tables import among
+from core.text import Text
 from tokens.allowed_operations import open_to_tokens, verdicts
 from tokens.models import Token
 from tokens.pipeline_choice import MOST_PIPELINES
@@ -40,6 +42,8 @@ PERIODS = (90, 30)
 MOST_ENTRIES = 10_000
 # Of those that the token replaced.
 MOST_PREDECESSORS = 100
+# Of a service, on the page and in the API.
+MOST_REQUESTS = 100
 # Their addresses name the pipeline.
 _OF_ONE_PIPELINE = "/api/v1/pipelines/<id:pk>"
 _ABOUT_PIPELINES = ("/api/v1/pipeline", "/api/v1/runs")
@@ -63,8 +67,12 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class UsedOperation:
-    route: Route
+    """An operation of the API; or for a token of a service, a request to that, without ``label``."""
+
+    method: str
+    path: str
     last_at: datetime
+    label: Text = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,8 @@ class Narrowing:
 
     ``is_complete``: false if there are more uses than `MOST_ENTRIES` or more replaced tokens than `MOST_PREDECESSORS`,
     and the older ones are left out. ``replaced``: of how many tokens that it replaced the uses are included. ``used``:
-    the operations, the last one first. ``allowed``: how many operations the token can do. ``pipelines``: those that it
+    the operations, the last one first; of a service, at most `MOST_REQUESTS` different requests. ``allowed``: how many
+    operations the token can do, none for a token of a service. ``pipelines``: those that it
     is known to have used and that its owner can see; ``knows_all_pipelines`` is false if it may have read others, too.
     ``started``: how many pipelines it started. ``visible``: how many its owner can see. ``scopes``: the fewest.
     """
@@ -98,7 +107,7 @@ class Narrowing:
         """Whether a token with these scopes and this limit can do less than ``token``."""
         had = token.pipeline_ids
         fewer_pipelines = self.limit is not None and (had is None or len(self.limit) < len(had))
-        return bool(self.used) and (self.scopes != token.scopes or fewer_pipelines)
+        return bool(self.used) and (self.scopes != list(token.scopes) or fewer_pipelines)
 
 
 def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
@@ -107,6 +116,9 @@ def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
     predecessors = tokens_replaced_since(token, since, most=MOST_PREDECESSORS + 1)
     family = [token.pk, *predecessors[:MOST_PREDECESSORS]]
     calls = _newest_calls(family, since)
+    is_complete = sum(call.number for call in calls) < MOST_ENTRIES and len(predecessors) <= MOST_PREDECESSORS
+    if service := token.known_service:
+        return _of_service(token, service, calls, days=days, is_complete=is_complete, replaced=len(family) - 1)
     open_routes = {(route.method, route.path): route for route in open_to_tokens()}
     last_at, pipeline_ids = by_operation(calls, open_routes)
     actions = _actions_on_pipelines(token.owner, family, since)
@@ -114,9 +126,12 @@ def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
     started_ids = {pipeline_id for action, pipeline_id in actions if action == Action.PIPELINE_STARTED}
     return Narrowing(
         days=days,
-        is_complete=sum(call.number for call in calls) < MOST_ENTRIES and len(predecessors) <= MOST_PREDECESSORS,
+        is_complete=is_complete,
         replaced=len(family) - 1,
-        used=[UsedOperation(open_routes[place], at) for place, at in sorted(last_at.items(), key=_last_first)],
+        used=[
+            UsedOperation(*place, at, open_routes[place].operation.label)
+            for place, at in sorted(last_at.items(), key=_last_first)
+        ],
         allowed=sum(verdict.allows for verdict in verdicts(token, open_to_tokens())),
         pipelines=seen,
         knows_all_pipelines=not any(reads_unknown_pipelines(open_routes[place]) for place in last_at),
@@ -124,6 +139,41 @@ def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
         visible=pipelines_for_tokens().count_seen_by(reader),
         scopes=fewest_scopes(token, [open_routes[place] for place in last_at]),
     )
+
+
+def _of_service(
+    token: Token, service: TokenService, calls: list[Call], *, days: int, is_complete: bool, replaced: int
+) -> Narrowing:
+    newest = sorted(requests_in(calls).items(), key=_last_first)
+    return Narrowing(
+        days=days,
+        is_complete=is_complete,
+        replaced=replaced,
+        used=[UsedOperation(*request, at) for request, at in newest[:MOST_REQUESTS]],
+        allowed=0,
+        pipelines=[],
+        knows_all_pipelines=True,
+        started=0,
+        visible=0,
+        scopes=fewest_service_scopes(token, service, calls),
+    )
+
+
+def requests_in(calls: Iterable[Call]) -> dict[Place, datetime]:
+    """When each method and path was last used. The tokens of a family can have used the same."""
+    last_at: dict[Place, datetime] = {}
+    for call in calls:
+        place = call.method, call.target
+        last_at[place] = max(call.last_at, last_at.get(place, call.last_at))
+    return last_at
+
+
+def fewest_service_scopes(token: Token, service: TokenService, calls: Iterable[Call]) -> list[Scope]:
+    """Those of the token's scopes that its requests needed, by the rules of the service as they are now. A token needs
+    at least one: if the requests needed none, the first one that only reads."""
+    needed = {service.scope_for(method, target) for method, target in requests_in(calls)}
+    own = list(token.scopes)
+    return [scope for scope in own if scope in needed] or sorted(own, key=lambda scope: not scope.only_reads)[:1]
 
 
 def _newest_calls(family: list[uuid.UUID], since: datetime) -> list[Call]:

@@ -1,6 +1,7 @@
 """Why a logged use of a token was refused, where the log can't say it alone: from the operation, and from the site role
 and the token as they are now."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +9,7 @@ from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
+from accounts.services_for_tokens import TokenService
 from auditlog.models import TokenUse
 from core.api import scopes
 from core.api.operations import Operation, object_at, operation_at
@@ -38,6 +40,11 @@ class Refusal:
         if self.entry.reason != TokenUse.Reason.INSUFFICIENT_SCOPE or operation is None or not operation.scopes:
             return False
         return self._role_allows and not operation.is_open_to(scopes.parse(self.entry.scope))
+
+    @property
+    def needed_scopes(self) -> Sequence[Scope]:
+        """Those that allow the operation, if the token has none of them."""
+        return self.operation.scopes if self.operation and self.is_for_its_scope else ()
 
     @property
     def least_scope(self) -> Scope | None:
@@ -118,14 +125,59 @@ class Refusal:
         return text % {"name": self.pipeline.name}
 
 
-def refusal_of(entry: TokenUse, *, reader: User) -> Refusal | None:
+@dataclass(frozen=True)
+class ServiceRefusal:
+    """The same for a use of a service, by its rules as they are now. ``service``: ``None`` if the token is gone or the
+    reader can't see it."""
+
+    entry: TokenUse
+    token: Token | None
+    pipeline: None = None
+
+    @property
+    def _service(self) -> TokenService | None:
+        return self.token.known_service if self.token else None
+
+    @cached_property
+    def least_scope(self) -> Scope | None:
+        """The one scope that the request needs. ``None`` if it needs none now, or the token had it."""
+        if self._service is None or self.entry.reason != TokenUse.Reason.INSUFFICIENT_SCOPE:
+            return None
+        needed = self._service.scope_for(self.entry.method, self.entry.target)
+        return None if needed is None or needed.id in self.entry.scope.split() else needed
+
+    @property
+    def needed_scopes(self) -> list[Scope]:
+        return [self.least_scope] if self.least_scope else []
+
+    @property
+    def scopes_with_least(self) -> list[Scope]:
+        if self._service is None or self.least_scope is None:
+            return []
+        return list(self._service.chosen(f"{self.entry.scope} {self.least_scope.id}"))
+
+    @property
+    def explanation(self) -> str:
+        if self.token is None or self._service is None:
+            return ""
+        if self.least_scope:
+            return gettext("The token does not have the scope that %(service)s needs for this request.") % {
+                "service": self._service.name
+            }
+        return self.token.service_closed_because if self.entry.reason == TokenUse.Reason.FORBIDDEN else ""
+
+
+def refusal_of(entry: TokenUse, *, reader: User) -> Refusal | ServiceRefusal | None:
     """``None`` if the entry is about something else. Three queries."""
     if entry.reason not in _ABOUT_RIGHTS:
         return None
+    visible = Token.objects.visible_to(reader).for_token_page()
+    if entry.service_id is not None:
+        return ServiceRefusal(entry, token=visible.filter(pk=entry.token_id, service=entry.service_id).first())
     return Refusal(
         entry,
         reader,
         operation=operation_at(entry.method, entry.target),
         owner=User.objects.select_related("organization").filter(pk=entry.owner_id).first(),
-        token=Token.objects.visible_to(reader).for_token_page().filter(pk=entry.token_id).first(),
+        token=visible.filter(pk=entry.token_id).first(),
     )

@@ -87,6 +87,8 @@ def scope_labels(token: Token) -> SafeString:
     """Its scopes and its limits. For a list `with_pipelines(seen_by=...)`."""
     labels = [*(scope.label for scope in token.scopes), *filter(None, [token.only_networks, token.uses_left_in_words])]
     tags = format_html_join(" ", '<span class="tag">{}</span>', ((label,) for label in labels))
+    if service := token.known_service:
+        return format_html("{}: {}", service.name, tags)
     return format_html("{} {}", tags, limit_of(token)) if token.is_limited else tags
 
 
@@ -188,7 +190,10 @@ class TokenTable(PortalTable):
         when = _left_to_show(until) if until else _end_of(record)
         # Beside the badge it needs no label. In a card it follows the last use.
         label = gettext("Expired") if record.ended_at else ""
-        return format_html('{} <span class="hint" data-before="{}">{}</span>', state, label, when)
+        shown = format_html('{} <span class="hint" data-before="{}">{}</span>', state, label, when)
+        if record.service_id is None or self._state_of(record) in ENDED or not record.service_closed_because:
+            return shown
+        return format_html('{} <span class="hint below">{}</span>', shown, record.service_closed_because)
 
     def render_expire(self, record: Token) -> Any:
         state = self._state_of(record)
@@ -291,6 +296,20 @@ CANNOT_DO: dict[TokenState, Text] = {
 }
 
 
+def can_do(token: Token, counter: OperationCounter) -> str:
+    """How much the token can do now, in words, for lists."""
+    state = token.state
+    if state in CANNOT_DO:
+        return str(CANNOT_DO[state])
+    if service := token.known_service:
+        if closed := token.service_closed_because:
+            return gettext("Nothing now: %(why)s") % {"why": closed}
+        numbers = {"service": service.name, "allowed": len(token.scopes), "total": len(service.all_scopes)}
+        return gettext("%(service)s: %(allowed)s of %(total)s scopes") % numbers
+    counted_operations = {"allowed": counter.allowed(token, state), "total": counter.total}
+    return gettext("%(allowed)s of %(total)s operations") % counted_operations
+
+
 class AccessReviewTable(PortalTable):
     """Live tokens below their owners. The rows are what `tokens.access_review.tokens_of` returns."""
 
@@ -365,11 +384,7 @@ class AccessReviewTable(PortalTable):
         return scope_labels(record)
 
     def render_can_do(self, record: Token) -> str:
-        state = record.state
-        if state in CANNOT_DO:
-            return str(CANNOT_DO[state])
-        numbers = {"allowed": self.counter.allowed(record, state), "total": self.counter.total}
-        return gettext("%(allowed)s of %(total)s operations") % numbers
+        return can_do(record, self.counter)
 
 
 class UnusedScopesTable(PortalTable):

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline
+from accounts.services_for_tokens import TokenService
 from auditlog.actions import ActionType
 from auditlog.exports import harmless_text
 from auditlog.models import Activity, TokenUse
@@ -26,7 +27,7 @@ from core.api.scopes import Scope
 from core.db.batches import batches_of
 from tokens.allowed_operations import open_to_tokens
 from tokens.models import Token
-from tokens.narrowing import PERIODS, Call, by_operation, fewest_scopes, reads_unknown_pipelines
+from tokens.narrowing import PERIODS, Call, by_operation, fewest_scopes, fewest_service_scopes, reads_unknown_pipelines
 from tokens.querysets import TokenQuerySet
 
 DEFAULT_DAYS = PERIODS[0]
@@ -130,6 +131,9 @@ def _of_some(tokens: Sequence[Token], days: int, since: datetime) -> Iterator[Un
     known = {(route.method, route.path): route for route in open_to_tokens()}
     enough: dict[tuple[Any, ...], list[Scope]] = {}
     for token in tokens:
+        if service := token.known_service:
+            yield _of_service(token, service, calls[token.pk], days, read[token.pk], token.pk in replaced_another)
+            continue
         last_at, pipeline_ids = by_operation(calls[token.pk], known)
         # Few kinds of tokens do the same few things, and finding the fewest scopes takes a millisecond.
         owner = token.owner
@@ -147,6 +151,21 @@ def _of_some(tokens: Sequence[Token], days: int, since: datetime) -> Iterator[Un
             pipelines=_unused_pipelines(token, used),
             knows_all_pipelines=not any(reads_unknown_pipelines(known[place]) for place in last_at),
         )
+
+
+def _of_service(
+    token: Token, service: TokenService, calls: list[Call], days: int, read: int, replaced_another: bool
+) -> UnusedRights:
+    return UnusedRights(
+        token=token,
+        days=days,
+        operations_used=len(calls),
+        is_complete=read < MOST_ENTRIES and not replaced_another,
+        replaced_another=replaced_another,
+        enough=fewest_service_scopes(token, service, calls) if calls else [],
+        pipelines=None,
+        knows_all_pipelines=True,
+    )
 
 
 def _unused_pipelines(token: Token, used: set[uuid.UUID]) -> list[NamedPipeline] | None:

@@ -706,8 +706,8 @@ class TokenUsageSerializer(serializers.Serializer[Any]):
 
 
 class UsedOperationSerializer(serializers.Serializer[Any]):
-    method = serializers.CharField(source="route.method")
-    path = serializers.CharField(source="route.path", help_text="With `<id:pk>` for an id.")
+    method = serializers.CharField()
+    path = serializers.CharField(help_text="With `<id:pk>` for an id; for a token of a service, as the client sent it.")
     last_used_at = serializers.DateTimeField(source="last_at")
 
 

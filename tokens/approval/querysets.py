@@ -55,10 +55,10 @@ class ApprovalRequestQuerySet(OrganizationRowsQuerySet["ApprovalRequest"]):
         """With people, token and organization, by queries of their own: a join would also look them up for all the rows
         before the page."""
         owners = Prefetch("token__owner", User.objects.with_second_factors())
-        return self.prefetch_related("token__organization", owners, "asked_by", "decided_by")
+        return self.prefetch_related("token__organization", owners, "token__service", "asked_by", "decided_by")
 
     def for_approval_page(self) -> Self:
-        return self.select_related("asked_by", "decided_by", "token__organization", "token__owner")
+        return self.select_related("asked_by", "decided_by", "token__organization", "token__owner", "token__service")
 
 
 def _own(user: User) -> Q:

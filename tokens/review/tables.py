@@ -18,7 +18,7 @@ from tokens.allowed_operations import OperationCounter
 from tokens.models import Token
 from tokens.review.models import ReviewCampaign, ReviewItem
 from tokens.states import TokenState
-from tokens.tables import CANNOT_DO, limit_of, name_link, scope_labels, short_badge
+from tokens.tables import can_do, limit_of, name_link, scope_labels, short_badge
 
 
 class ReviewCampaignTable(PortalTable):
@@ -86,8 +86,11 @@ class ReviewItemTable(PortalTable):
         return format_html('{} <span class="hint below">{}</span>', record.owner_name, actor(record.owner_email))
 
     def render_scope(self, record: ReviewItem) -> SafeString:
-        labels = ((scope.label,) for scope in scopes.in_order(record.scope))
-        tags = format_html_join(" ", '<span class="tag">{}</span>', labels)
+        service = record.token.known_service
+        found = service.chosen(record.scope) if service else scopes.in_order(record.scope)
+        tags = format_html_join(" ", '<span class="tag">{}</span>', ((scope.label,) for scope in found))
+        if service:
+            return format_html("{}: {}", service.name, tags)
         return format_html("{} {}", tags, limit_of(record.token)) if record.token.is_limited else tags
 
     def render_state(self, record: ReviewItem, column: BadgeColumn) -> SafeString:
@@ -157,11 +160,7 @@ class TokensToConfirmTable(PortalTable):
         return scope_labels(record)
 
     def render_can_do(self, record: Token) -> str:
-        state = record.state
-        if state in CANNOT_DO:
-            return str(CANNOT_DO[state])
-        numbers = {"allowed": self.counter.allowed(record, state), "total": self.counter.total}
-        return gettext("%(allowed)s of %(total)s operations") % numbers
+        return can_do(record, self.counter)
 
     def render_answer(self, record: Token) -> SafeString:
         """Buttons of the form above the table."""

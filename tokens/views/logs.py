@@ -17,7 +17,7 @@ from core.pages.widgets import MOST_CHOICES, PickerInput, QuickSelect
 from core.reading import local
 from tokens.form_links import form_link_like
 from tokens.models import Token
-from tokens.refusals import Refusal, refusal_of
+from tokens.refusals import Refusal, ServiceRefusal, refusal_of
 from tokens.views.places import is_managed
 
 
@@ -64,7 +64,7 @@ class RefusalMixin(TokenLinksMixin, token_uses.TokenUseDetailView):
     token, a link to the form for a token that has one of them."""
 
     @cached_property
-    def refusal(self) -> Refusal | None:
+    def refusal(self) -> Refusal | ServiceRefusal | None:
         return refusal_of(self.object, reader=self.person)
 
     def explanation(self) -> str:
@@ -72,17 +72,16 @@ class RefusalMixin(TokenLinksMixin, token_uses.TokenUseDetailView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         found = self.refusal
-        needed = found.operation.scopes if found and found.operation and found.is_for_its_scope else ()
         url = self._form_url(found) if found else ""
         return super().get_context_data(
-            needed_scopes=[scope.label for scope in needed],
+            needed_scopes=[scope.label for scope in found.needed_scopes] if found else [],
             least_scope=found.least_scope if found and url else None,
             form_url=url,
             pipeline=found.pipeline if found and found.token and is_managed(found.token, self.person) else None,
             **kwargs,
         )
 
-    def _form_url(self, found: Refusal) -> str:
+    def _form_url(self, found: Refusal | ServiceRefusal) -> str:
         """The form for a token like this one with one scope more, or for the pipeline that it doesn't reach; empty if
         none helps, or for people who can't create it."""
         token = found.token

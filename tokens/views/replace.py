@@ -46,6 +46,10 @@ class TokenReplaceView(RecentSignInMixin, MemberPageMixin, View):
         return None
 
     def _ask(self, token: Token, form: ReplaceTokenForm, status: int = 200) -> HttpResponse:
+        if not form.errors and (closed := token.service_closed_because):
+            text = _("“%(name)s” can't be replaced. %(why)s")
+            messages.info(self.request, text % {"name": token.name, "why": closed})
+            return redirect("tokens:token_detail", pk=token.pk)
         if not form.errors and not replacement.can_be_replaced(token):
             text = _(
                 "“%(name)s” can't be replaced: it has not started, has ended, was replaced before, was never shown, "
