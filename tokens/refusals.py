@@ -127,8 +127,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class ServiceRefusal:
-    """The same for a use of a service, by its rules as they are now. ``service``: ``None`` if the token is gone or the
-    reader can't see it."""
+    """The same for a use of a service, by its rules as they are now."""
 
     entry: TokenUse
     token: Token | None
@@ -136,7 +135,8 @@ class ServiceRefusal:
 
     @property
     def _service(self) -> TokenService | None:
-        return self.token.known_service if self.token else None
+        service: TokenService | None = self.entry.service
+        return service
 
     @cached_property
     def least_scope(self) -> Scope | None:
@@ -158,13 +158,14 @@ class ServiceRefusal:
 
     @property
     def explanation(self) -> str:
-        if self.token is None or self._service is None:
+        if self._service is None:
             return ""
         if self.least_scope:
             return gettext("The token does not have the scope that %(service)s needs for this request.") % {
                 "service": self._service.name
             }
-        return self.token.service_closed_because if self.entry.reason == TokenUse.Reason.FORBIDDEN else ""
+        is_forbidden = self.entry.reason == TokenUse.Reason.FORBIDDEN
+        return self.token.service_closed_because if is_forbidden and self.token else ""
 
 
 def refusal_of(entry: TokenUse, *, reader: User) -> Refusal | ServiceRefusal | None:

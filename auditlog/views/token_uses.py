@@ -72,7 +72,7 @@ class TokenUseDetailView(TokenUseMixin, LogDetailView):
         return super().get_context_data(
             outcome=outcome_badge(entry),
             explanation=self.explanation() or EXPLANATIONS.get(entry.reason, ""),
-            scopes=entry.service.chosen(entry.scope) if entry.service else scopes.in_order(entry.scope),
+            scopes=scopes.in_order(entry.scope),
             activity=[*map(mark_unreadable, self.readable(Activity).filter(request_id=entry.request_id)[:MAX_RELATED])],
             activity_view=f"{self.prefix}activity_detail",
             **kwargs,

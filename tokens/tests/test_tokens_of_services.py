@@ -3,16 +3,21 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Organization
-from accounts.tests.factories import ServiceAccountFactory
+from accounts.tests.factories import GroupFactory, ServiceAccountFactory
 from auditlog.models import Activity
+from auditlog.tests import entries
 from core.api.scopes import PIPELINE
 from core.errors import DomainError
 from gateway.models import Service
-from gateway.tests.factories import ServiceFactory
+from gateway.tests.factories import ServiceFactory, ServiceRuleFactory
+from opsera_portal.tests.mails import delivered
 from tokens import services
+from tokens.approval.models import ApprovalRequest
 from tokens.models import Token
 from tokens.replacement import can_be_replaced, replace_token
 from tokens.service_choice import ServiceClosed
@@ -235,3 +240,143 @@ def test_api_refuses_wrong_services_and_scopes(session, owner, service, body, fi
 
     assert answer.status_code == 400
     assert {name.split(".")[0] for name in answer.json()["errors"]} == {field}
+
+
+# What pages and the API say about them
+
+
+def test_lists_say_which_service_refuses_a_token_with_few_queries(
+    client, session, administrator, service, django_assert_max_num_queries
+):
+    """Each list reads services and access rules once, however many tokens it has."""
+    other = ServiceFactory(organization=administrator.organization, name="Registry", site_roles="")
+    ServiceRuleFactory(service=other, user=administrator)
+    closed = ServiceFactory(organization=administrator.organization, name="Wiki", is_enabled=False)
+    lost = ServiceFactory(organization=administrator.organization, name="Vault", site_roles="")
+    client.force_login(administrator)
+    session.force_login(administrator)
+    token_for(service, administrator)
+
+    def answers():
+        pages = [PAGE, "/organization/tokens/", "/organization/access-review/"]
+        return [client.get(page).text for page in pages] + [session.get("/api/v1/organization/tokens").text]
+
+    answers()
+    with CaptureQueriesContext(connection) as before:
+        answers()
+    for number in range(10):
+        for each in (service, other, closed, lost):
+            token_for(each, administrator, name=f"{each.name} {number}")
+    with django_assert_max_num_queries(len(before) + 4 * 3):
+        found = answers()
+
+    for text in found:
+        assert "Wiki is switched off." in text
+        assert "owner may not use Vault." in text.replace("&#x27;", "'")
+        assert "may not use Registry" not in text
+
+
+def test_rule_for_a_group_opens_a_service_to_its_members(administrator, member):
+    service = ServiceFactory(organization=member.organization, site_roles="")
+    group = GroupFactory(organization=member.organization)
+    ServiceRuleFactory(service=service, group=group)
+    group.members.add(member)
+    tokens = [token_for(service, owner) for owner in (administrator, member)]
+
+    found = Token.objects.filter(pk__in=[token.pk for token in tokens]).for_token_table()
+
+    assert {token.owner: token.opens_service for token in found} == {administrator: False, member: True}
+    for token in Token.objects.all():
+        assert token.opens_service == (token.owner == member)
+
+
+def test_page_of_a_token_says_what_it_opens(client, owner, service):
+    token = token_for(service, owner, "write")
+    client.force_login(owner)
+    page = client.get(f"{PAGE}{token.pk}/").text
+    assert "POST /api/dashboards/**" in page
+    assert "GET,HEAD /api/dashboards/**" not in page
+    assert 'id="replace"' in page
+
+    Service.objects.update(is_enabled=False)
+
+    page = client.get(f"{PAGE}{token.pk}/").text
+    assert "Grafana is switched off." in page
+    assert 'id="replace"' not in page
+    assert "Grafana is switched off." in client.get(f"{PAGE}{token.pk}/replace/", follow=True).text
+
+
+@pytest.mark.parametrize("address", ["https://grafana.example.com", ""])
+def test_new_token_is_shown_with_an_example_for_its_service(client, owner, service, address):
+    Service.objects.update(address=address)
+    token = token_for(service, owner, revealed_at=None)
+    client.force_login(owner)
+
+    page = client.get(f"{PAGE}{token.pk}/reveal/")
+
+    assert [example["id"] for example in page.context["examples"]] == (["curl"] if address else [])
+    assert "Postman" not in page.text
+    assert ("curl https://grafana.example.com" in page.text) is bool(address)
+
+
+def used(token, method, target, **values):
+    known = {"token_id": token.pk, "scope": token.scope, "owner_id": token.owner_id, "service": token.service}
+    entry = entries.use(token.organization, method=method, target=target, **known | values)
+    entry.save()
+    return entry
+
+
+def test_refused_use_of_a_service_leads_to_the_form_with_the_missing_scope(client, owner, service):
+    token = token_for(service, owner, "read")
+    refused = {"status": 403, "outcome": "refused", "reason": "insufficient_scope"}
+    entry = used(token, "POST", "/api/dashboards/7", **refused)
+    client.force_login(owner)
+
+    page = client.get(f"/profile/authentication-log/{entry.request_id}/")
+
+    assert page.context["needed_scopes"] == ["Write"]
+    form = client.get(page.context["form_url"]).context["form"]
+    assert form["service"].value() == "grafana"
+    assert form["scopes"].value() == ["service:grafana:read", "service:grafana:write"]
+
+
+def test_fewest_scopes_are_those_that_the_requests_needed(client, session, owner, service):
+    wide, public = (token_for(service, owner, "read", "write") for _ in range(2))
+    used(wide, "POST", "/api/dashboards/7")
+    used(wide, "DELETE", "/closed/now")
+    used(public, "GET", "/public/logo")
+    client.force_login(owner)
+    page = client.get(f"{PAGE}{wide.pk}/narrower/")
+    assert [scope.label for scope in page.context["found"].scopes] == ["Write"]
+    assert "service=grafana" in page.context["scopes_url"]
+
+    narrower = session.get(f"{API}/{wide.pk}/narrower").json()["periods"][0]
+    rows = {row["id"]: row for row in session.get(f"{API}/unused-scopes").json()["data"]}
+
+    assert narrower["enough_scopes"] == rows[str(wide.pk)]["enough_scopes"] == ["service:grafana:write"]
+    assert rows[str(wide.pk)]["service"]["short_name"] == "grafana"
+    assert rows[str(public.pk)]["enough_scopes"] == ["service:grafana:read"]
+    assert rows[str(public.pk)]["unused_pipelines"] is None
+
+
+def test_approvers_see_the_service(client, administrator, owner, service):
+    Service.objects.update(needs_approval=True)
+    issue(owner, service, approval_reason="For the wall.")
+    approval = ApprovalRequest.objects.get()
+    client.force_login(administrator)
+
+    page = client.get(f"/organization/approvals/{approval.pk}/").text
+
+    assert "It opens Grafana and nothing else." in page
+    assert "GET,HEAD /api/dashboards/**" in page
+    assert "Service: Grafana" in delivered()[0].body
+
+
+def test_filters_find_the_tokens_of_a_service(client, administrator, service):
+    token_for(service, administrator, name="for grafana")
+    TokenFactory(owner=administrator, name="for the portal")
+    client.force_login(administrator)
+    for page in (f"{PAGE}?for_service=grafana", "/organization/tokens/?service=grafana"):
+        text = client.get(page).text
+        assert "for grafana" in text
+        assert "for the portal" not in text
