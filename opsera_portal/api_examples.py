@@ -163,7 +163,7 @@ VALUES: dict[str, Any] = {
 }
 TOKEN_FIELDS = {"id": TOKEN, "name": "Nightly build"}
 LIMITS = {"networks": ["203.0.113.0/24"], "max_uses": None, "uses_left": None, "not_before": None}
-WHOLE_TOKEN_FIELDS = TOKEN_FIELDS | LIMITS | {"replaced_by": None}
+WHOLE_TOKEN_FIELDS = TOKEN_FIELDS | LIMITS | {"service": None, "replaced_by": None}
 PERSON_FIELDS = {"id": PERSON, "name": NAME}
 ACCOUNT_FIELDS = {
     "id": ACCOUNT,
@@ -237,7 +237,7 @@ RECORD = (
     f"confirmed,{EMAIL},{STARTED},Still needed.\r\n"
 )
 OBJECTS: dict[str, dict[str, Any]] = {
-    "AccessReview": TOKEN_FIELDS,
+    "AccessReview": TOKEN_FIELDS | {"service": None},
     "Approval": {"state": "waiting", "reason": "For the nightly export to the archive."},
     "AnswerBodyRequest": {"ids": [TOKEN], "note": "Still needed for the nightly build."},
     "ReviewCampaign": CAMPAIGN_FIELDS,
@@ -252,7 +252,13 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "ended": 0,
         "unanswered": 0,
     },
-    "ReviewItem": {"token_id": TOKEN, "token_name": "Nightly build", "state": "confirmed", "note": "Still needed."},
+    "ReviewItem": {
+        "service": None,
+        "token_id": TOKEN,
+        "token_name": "Nightly build",
+        "state": "confirmed",
+        "note": "Still needed.",
+    },
     "PlanReviewBodyRequest": {"starts_at": ...},
     "TokenToConfirm": {"campaign_id": CAMPAIGN},
     "ApproveTokenBodyRequest": {"reason": "Agreed in the weekly meeting."},
@@ -319,6 +325,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "InviteUserBodyRequest": NEW_PERSON,
     "IssueTokenBodyRequest": {
         "name": "Release script",
+        "service": ...,
         "networks": ["203.0.113.0/24"],
         "max_uses": ...,
         "not_before": ...,
@@ -337,6 +344,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     },
     "UnusedRights": {
         "days": 90,
+        "service": None,
         "operations_used": 3,
         "scopes": ["api", "tokens:rotate"],
         "enough_scopes": ["pipeline-readonly"],

@@ -159,13 +159,14 @@ class Token(models.Model):
     @property
     def scopes(self) -> Sequence[scopes.Scope]:
         """A query for a token of a service, unless that is loaded."""
-        service = self.known_service
+        service = None if self.service_id is None else self.known_service
         return scopes.in_order(self.scope) if service is None else service.chosen(self.scope)
 
     @property
     def known_service(self) -> TokenService | None:
         """Its service, as this app knows services. A query, unless that is loaded; none for a token of the portal."""
-        return self.service
+        # Django takes longer to say that a foreign key is null, and lists have many tokens.
+        return None if self.service_id is None else self.service
 
     @property
     def opens_service(self) -> bool:

@@ -87,7 +87,7 @@ def scope_labels(token: Token) -> SafeString:
     """Its scopes and its limits. For a list `with_pipelines(seen_by=...)`."""
     labels = [*(scope.label for scope in token.scopes), *filter(None, [token.only_networks, token.uses_left_in_words])]
     tags = format_html_join(" ", '<span class="tag">{}</span>', ((label,) for label in labels))
-    if service := token.known_service:
+    if token.service_id is not None and (service := token.known_service):
         return format_html("{}: {}", service.name, tags)
     return format_html("{} {}", tags, limit_of(token)) if token.is_limited else tags
 
@@ -301,7 +301,7 @@ def can_do(token: Token, counter: OperationCounter) -> str:
     state = token.state
     if state in CANNOT_DO:
         return str(CANNOT_DO[state])
-    if service := token.known_service:
+    if token.service_id is not None and (service := token.known_service):
         if closed := token.service_closed_because:
             return gettext("Nothing now: %(why)s") % {"why": closed}
         numbers = {"service": service.name, "allowed": len(token.scopes), "total": len(service.all_scopes)}

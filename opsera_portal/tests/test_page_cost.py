@@ -54,9 +54,9 @@ def actions(owner, number):
     ("path", "add", "most"),
     [
         ("/organization/users/", people, 390),
-        ("/organization/tokens/", tokens, 665),
+        ("/organization/tokens/", tokens, 672),
         ("/profile/tokens/", tokens, 655),
-        ("/organization/access-review/", tokens, 520),
+        ("/organization/access-review/", tokens, 528),
         ("/organization/tokens/expire-matching/", tokens, 430),
         ("/pipelines/", pipelines, 300),
         ("/organization/authentication-log/", uses, 405),

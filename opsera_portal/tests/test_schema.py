@@ -286,7 +286,9 @@ def test_schema_lists_every_scope_for_a_new_token(schema):
     operation = operations_of(schema)["post", "/api/v1/tokens"]
     body = resolved(schema, operation["requestBody"]["content"]["application/json"]["schema"])
 
-    assert set(resolved(schema, body["properties"]["scopes"]["items"])["enum"]) == {scope.id for scope in SCOPES}
+    # Each service has scopes of its own, so there can be no list of values.
+    described = body["properties"]["scopes"]["description"]
+    assert [scope.id for scope in SCOPES if f"`{scope.id}`" not in described] == []
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from accounts.roles import SiteRole
 from accounts.services_for_tokens import TokenService
 from auditlog.api.serializers import HOST_NAME, TokenUseSerializer
 from core.api.paging import MAX_PAGE_SIZE
-from core.api.scopes import BY_ID
+from core.api.scopes import BY_ID, SCOPES
 from core.api.serializers import BoundedListField, IdField, StrictSerializer, TextField, UtcDateTimeField, utc_text
 from core.errors import errors_of
 from core.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
@@ -42,6 +42,7 @@ from tokens.uses import MOST_USES
 
 # A service has at most so many, and the portal fewer. Each has at most so many characters.
 MOST_SCOPES, SCOPE_MAX_LENGTH = 20, 60
+_SCOPES_OF_API = ", ".join(f"`{scope.id}`" for scope in SCOPES)
 _SERVICE_SCOPE = re.compile(r"service:[a-z0-9-]+:[a-z0-9-]+")
 
 _IS_LIMITED = "Whether it reaches only the pipelines that were chosen when it was created."
@@ -459,7 +460,8 @@ class IssueTokenBody(StrictSerializer):
         allow_empty=False,
         max_length=MOST_SCOPES,
         is_set=True,
-        help_text="Of this API, such as `pipeline`, or of the `service`, such as `service:grafana:read`. Never both.",
+        help_text=f"Of this API: {_SCOPES_OF_API}. With a `service`, only scopes of that, such as "
+        "`service:grafana:read`.",
     )
     pipelines = BoundedListField(
         child=IdField(),
