@@ -193,7 +193,7 @@ class TokenTable(PortalTable):
         shown = format_html('{} <span class="hint" data-before="{}">{}</span>', state, label, when)
         if record.service_id is None or self._state_of(record) in ENDED or not record.service_closed_because:
             return shown
-        return format_html('{} <span class="hint below">{}</span>', shown, record.service_closed_because)
+        return format_html('{} <span class="hint below">⚠ {}</span>', shown, record.service_closed_because)
 
     def render_expire(self, record: Token) -> Any:
         state = self._state_of(record)
