@@ -193,8 +193,9 @@ class TokenViewSet(ApiViewSet):
 
         It lives as long as the old one was to live, or as long as the policy allows. The old one works on for
         `overlap_hours`; meanwhile, answers to it have the header `Deprecation`. 409 with the code `already_replaced`
-        for a token that was replaced before, and `approval_needed` if a token like it needs approval now and this one
-        has none. For people in a browser session, not for tokens.
+        for a token that was replaced before, `approval_needed` if a token like it needs approval now and this one has
+        none, and `service_closed` if its service is switched off or its owner may not use it. For people in a browser
+        session, not for tokens.
         """
         token, body = self.get_object(), self.read_body(ReplaceTokenBody)
         new, signed_jwt = replacement.replace_and_reveal_token(token=token, request=request._request, **body)

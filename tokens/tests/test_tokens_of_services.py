@@ -1,5 +1,6 @@
 """Tokens for a service: creating, replacing, and what pages and the API say about them."""
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -18,6 +19,7 @@ from gateway.tests.factories import ServiceFactory, ServiceRuleFactory
 from opsera_portal.tests.mails import delivered
 from tokens import services
 from tokens.approval.models import ApprovalRequest
+from tokens.expiry import notices
 from tokens.models import Token
 from tokens.replacement import can_be_replaced, replace_token
 from tokens.service_choice import ServiceClosed
@@ -370,6 +372,16 @@ def test_approvers_see_the_service(client, administrator, owner, service):
     assert "It opens Grafana and nothing else." in page
     assert "GET,HEAD /api/dashboards/**" in page
     assert "Service: Grafana" in delivered()[0].body
+
+
+def test_mail_about_a_token_names_its_service(owner, service):
+    created_at = timezone.now() - timedelta(days=20)
+    token_for(service, owner, created_at=created_at, expires_at=timezone.now() + timedelta(hours=20))
+    Service.objects.update(is_enabled=False)
+
+    notices.put_due(threading.Event())
+
+    assert any("Service: Grafana (Grafana is switched off.)" in mail.body for mail in delivered())
 
 
 def test_filters_find_the_tokens_of_a_service(client, administrator, service):
