@@ -1,9 +1,12 @@
 """Tokens for a service: creating, replacing, and what pages and the API say about them."""
 
+import re
 import threading
 from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -186,6 +189,19 @@ def test_form_refuses_pipelines_and_scopes_of_the_portal_for_a_service(client, o
 
     assert answer.status_code == 400
     assert answer.context["form"].errors.keys() == {"scopes", "pipelines"}
+
+
+def test_form_for_a_service_is_kept_during_reauthentication(client, owner, service):
+    client.force_login(owner)
+    with time_machine.travel(timezone.now() + timedelta(hours=1)):
+        asked = client.post(f"{PAGE}?service=grafana", sent(service="grafana", scopes=["service:grafana:write"]))
+        back = parse_qs(urlsplit(asked["Location"]).query)["next"][0]
+        assert back.startswith(f"{PAGE}?service=grafana&kept=")
+        page = client.get(back).text
+
+    assert 'value="dashboards"' in page
+    assert re.search(r'value="service:grafana:write"[^>]* checked', page)
+    assert not Token.objects.exists()
 
 
 def test_links_and_like_fill_in_the_service(client, owner, service):
