@@ -156,8 +156,10 @@ class Token(models.Model):
     @property
     def scopes(self) -> Sequence[scopes.Scope]:
         """A query for a token of a service, unless that is loaded."""
-        service: TokenService | None = self.service
-        return scopes.in_order(self.scope) if service is None else service.chosen(self.scope)
+        if self.service_id is None:
+            return scopes.in_order(self.scope)
+        service: TokenService = self.service
+        return service.chosen(self.scope)
 
     @property
     def pipeline_ids(self) -> list[uuid.UUID] | None:

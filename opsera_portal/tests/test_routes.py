@@ -41,6 +41,9 @@ OPEN = {
     "/robots.txt",
 }
 
+# Proxies and services ask these, with a token or credentials of their own.
+ASKED_BY_PROGRAMS = ("/auth/verify/",)
+
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -202,7 +205,7 @@ def addresses():
     """
     found = set()
     for address, pattern in EVERYTHING:
-        if is_api(address):
+        if is_api(address) or address.startswith(ASKED_BY_PROGRAMS):
             continue
         if address.startswith("/admin/") and not hasattr(pattern.pattern, "_route"):
             address = address.partition("(?P<")[0] + "nothing/"
