@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from django.db import models
 from django.db.models import Q, prefetch_related_objects
@@ -158,8 +158,7 @@ class Token(models.Model):
         """A query for a token of a service, unless that is loaded."""
         if self.service_id is None:
             return scopes.in_order(self.scope)
-        service: TokenService = self.service
-        return service.chosen(self.scope)
+        return cast(TokenService, self.service).chosen(self.scope)
 
     @property
     def pipeline_ids(self) -> list[uuid.UUID] | None:
