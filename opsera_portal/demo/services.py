@@ -1,6 +1,5 @@
 """The demo's service behind the portal, and a token for it."""
 
-
 from accounts.models import Organization
 from gateway.models import Service
 from gateway.querysets import ServiceQuerySet
