@@ -51,9 +51,14 @@ def recipes_for(service: Service) -> Iterator[Recipe]:
 def values_of(service: Service) -> dict[str, Text]:
     """Where the registered service has no address or no scopes, the lines have an example."""
     portal, host = settings.PORTAL_URL, service.host or "grafana.example.com"
-    scopes = service.all_scopes
+    parts, scopes = urlsplit(portal), service.all_scopes
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     return {
         "portal_url": portal,
+        "portal_scheme": parts.scheme,
+        "portal_host": parts.netloc,
+        "portal_hostname": parts.hostname or "",
+        "portal_address": f"{parts.hostname}:{port}",
         "service_id": str(service.pk),
         "slug": service.slug,
         "site": service.address or f"https://{host}",
