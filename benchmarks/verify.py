@@ -3,7 +3,7 @@ without the check.
 
 Run it with `make bench-verify`. The portal, and a small service (an endpoint of the peers without authentication),
 each have a core of their own; nginx and `wrk` share the core of the service. nginx uses the lines that the portal shows
-on the page of a service. Then two portals with one database stand behind nginx, and a token expires in the midst of
+on the page of a service. Then nginx has two portals with one database, and a token expires in the midst of
 requests. The last part makes a status list of a million tokens (`benchmarks/status_list.py`).
 """
 

@@ -67,7 +67,7 @@ class Front(BaseHTTPRequestHandler):
         self._send(answer.status, headers, answer.read())
 
     def _dashboards(self, caller: dict[str, str]) -> None:
-        """The service itself: whoever gets here was let through."""
+        """The service itself: this request was let through."""
         if self._is_browser():
             lines = "".join(f"<dt>{name}</dt><dd>{escape(value) or '–'}</dd>" for name, value in caller.items())
             page = PAGE.format(method=self.command, path=escape(self.path), lines=lines)
