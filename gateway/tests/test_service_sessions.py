@@ -108,8 +108,8 @@ def test_person_signs_in_and_comes_back(owner, service):
     assert cookie["httponly"]
 
     to_login = portal_browser.get(page).headers["Location"]
-    asked_for = portal_browser.post(to_login, {"login": owner.email, "password": PASSWORD}).headers["Location"]
-    assert asked_for == page
+    comes_back_to = portal_browser.post(to_login, {"login": owner.email, "password": PASSWORD}).headers["Location"]
+    assert comes_back_to == page
     assert b"Olga Owner" in portal_browser.get(page).content
     assert not ServiceSession.objects.exists(), "GET changes nothing"
     address = press_open(portal_browser, service, **query_of(page))
