@@ -201,7 +201,13 @@ def carries_token(request: HttpRequest) -> bool:
     return is_api(request) and "HTTP_AUTHORIZATION" in request.META
 
 
+def is_for_proxies(request: HttpRequest) -> bool:
+    """Whether the proxy of a service sends this request. Its cookies are those of another host than the portal's, and
+    a browser may get the answer there."""
+    return request.path_info.startswith(_FOR_PROXIES)
+
+
 def skips_pages(request: HttpRequest) -> bool:
-    """Whether the middleware of pages must not see this request. The cookies of those that proxies ask or pass on are
-    cookies of another host: they must not be taken for the portal's own, or be removed."""
-    return carries_token(request) or request.path_info.startswith(_FOR_PROXIES)
+    """Whether the middleware of pages must not see this request. It would take cookies of another host for the
+    portal's own, or remove them."""
+    return carries_token(request) or is_for_proxies(request)

@@ -291,6 +291,14 @@ def test_cookies_of_the_service_are_left_alone(browser, service):
     assert not ask(browser, service).cookies
 
 
+def test_portal_does_not_force_https_on_the_host_of_a_service(browser, service, settings):
+    settings.SECURE_HSTS_SECONDS = 1000
+    answer = browser.get(of_service(service, "start"), secure=True)
+
+    assert answer.status_code == 302
+    assert "Strict-Transport-Security" not in answer.headers
+
+
 # What ends a session
 
 
