@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from core.http.own_headers import checked, list_at_once, set_missing, set_own
-from core.http.request_context import is_for_proxies, skips_pages
+from core.http.request_context import carries_token, is_for_proxies
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -31,7 +31,7 @@ class TokenAnswerHeadersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        if skips_pages(request):
+        if carries_token(request) or is_for_proxies(request):
             protect(request, response)
             list_at_once(response)
         return response

@@ -18,7 +18,7 @@ from django.urls import ResolverMatch, resolve
 
 from core.api import problems
 from core.http.public_address import take_host_from_portal_url
-from core.http.request_context import skips_pages
+from core.http.request_context import carries_token, is_for_proxies
 from core.http.size_limits import body_is_too_large, check_query_length
 
 
@@ -30,7 +30,7 @@ class TokenFastPathMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not skips_pages(request):
+        if not (carries_token(request) or is_for_proxies(request)):
             return self.get_response(request)
         response = cast(HttpResponseBase, _answer_or_error(request))
         if isinstance(response, HttpResponse):

@@ -202,12 +202,9 @@ def carries_token(request: HttpRequest) -> bool:
 
 
 def is_for_proxies(request: HttpRequest) -> bool:
-    """Whether the proxy of a service sends this request. Its cookies are those of another host than the portal's, and
-    a browser may get the answer there."""
+    """Whether the proxy of a service sends this request.
+
+    Its cookies are those of another host, and a browser may get the answer there. So the middleware of pages must not
+    see it: it would take such a cookie for the portal's own, or remove it.
+    """
     return request.path_info.startswith(_FOR_PROXIES)
-
-
-def skips_pages(request: HttpRequest) -> bool:
-    """Whether the middleware of pages must not see this request. It would take cookies of another host for the
-    portal's own, or remove them."""
-    return carries_token(request) or is_for_proxies(request)

@@ -92,6 +92,7 @@ def ask(browser, service, *, headers=None, **sent):
 # The way
 
 
+@pytest.mark.each_database
 def test_person_signs_in_and_comes_back(owner, service):
     browser, portal_browser = Client(), Client()
     refused = ask(browser, service, headers=BROWSER, uri=f"{DASHBOARD}?from=now-1h&to=now")
@@ -188,6 +189,23 @@ def test_code_works_once(browser, portal_browser, service):
 
     assert again.headers["Location"] == f"{ORIGIN}/.portal/start?then={DASHBOARD}"
     assert COOKIE not in again.cookies
+
+
+@pytest.mark.each_database
+def test_code_that_is_sent_twice_at_once_gives_one_cookie(browser, portal_browser, service, monkeypatch):
+    sent = query_of(press_open(portal_browser, service, **query_of(start(browser, service))))
+    nonce = browser.cookies[NONCE].value
+    new_secret, meanwhile = service_sessions.new_secret, []
+
+    def let_the_other_finish():
+        monkeypatch.setattr(service_sessions, "new_secret", new_secret)
+        meanwhile.append(service_sessions.finish(service, code=sent["code"], nonce=nonce))
+        return new_secret()
+
+    monkeypatch.setattr(service_sessions, "new_secret", let_the_other_finish)
+
+    assert service_sessions.finish(service, code=sent["code"], nonce=nonce) is None
+    assert meanwhile[0] is not None
 
 
 def test_code_of_another_browser_is_refused(browser, portal_browser, service):
