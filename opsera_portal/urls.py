@@ -34,6 +34,7 @@ urlpatterns = [
     path("", include("tokens.urls")),
     path("", include("tokens.log_urls")),
     path("", include("pipelines.urls")),
+    path("", include("gateway.session_urls")),
     path("who-may-do-what/", views.WhoMayDoWhatView.as_view(), name="who_may_do_what"),
     path("api/schema/", SchemaView.as_view(), name="api_schema"),
     path("api/docs/", views.ApiDocsView.as_view(), name="api_docs"),

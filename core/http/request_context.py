@@ -179,12 +179,14 @@ def is_look_ahead(request: HttpRequest) -> bool:
     return request.method == "HEAD" or any("prefetch" in purpose.lower() for purpose in purposes)
 
 
-_API = ("/api/v1/", "/scim/v2/", "/auth/verify/")
+# What the proxies in front of services ask or pass on.
+_FOR_PROXIES = "/auth/"
+_API = ("/api/v1/", "/scim/v2/", _FOR_PROXIES)
 _API_ITSELF = frozenset({"/api/v1", "/scim/v2"})
 
 
 def is_api(request: HttpRequest) -> bool:
-    """Whether this request is for a program: the API, SCIM, and the check of a proxy. Then every error is a JSON
+    """Whether this request is for a program: the API, SCIM, and the proxies of services. Then every error is a JSON
     document."""
     return request.path_info.startswith(_API) or request.path_info in _API_ITSELF
 
@@ -202,3 +204,12 @@ def is_scim(request: HttpRequest) -> bool:
 def carries_token(request: HttpRequest) -> bool:
     """Whether this is an API request with an ``Authorization`` header, whatever the header says."""
     return is_api(request) and "HTTP_AUTHORIZATION" in request.META
+
+
+def is_for_proxies(request: HttpRequest) -> bool:
+    """Whether the proxy of a service sends this request.
+
+    Its cookies are those of another host, and a browser may get the answer there. So the middleware of pages must not
+    see it: it would take such a cookie for the portal's own, or remove it.
+    """
+    return request.path_info.startswith(_FOR_PROXIES)

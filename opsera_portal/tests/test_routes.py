@@ -42,7 +42,7 @@ OPEN = {
 }
 
 # Proxies and services ask these, with a token or credentials of their own.
-ASKED_BY_PROGRAMS = ("/auth/verify/",)
+ASKED_BY_PROGRAMS = ("/auth/",)
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
