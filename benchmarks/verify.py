@@ -22,6 +22,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from django.template import Context, Engine
+
 from benchmarks import portal, report, status_list
 from benchmarks.load import HOST, BadAnswer, Run, Target, run_wrk
 from benchmarks.report import Goal
@@ -85,7 +87,9 @@ def measure(database: str, options: argparse.Namespace) -> tuple[dict[str, list[
     """The rows of each table by its title, and the value of each goal. Raises ``BadAnswer``."""
     with ExitStack() as stack:
         server, peers = (stack.enter_context(serving(module, database)) for module in (PORTAL, PEERS))
-        check = Target(server.port, check_path(server, "/api/dashboards/7"), server.prepared["service"]["authorization"])
+        check = Target(
+            server.port, check_path(server, "/api/dashboards/7"), server.prepared["service"]["authorization"]
+        )
         targets = {
             "API call of the portal": Target(server.port, portal.PATH, server.prepared["authorization"]),
             "check of a request to a service": check,
@@ -140,7 +144,9 @@ def table(found: dict[str, list[Run]]) -> list[list[str]]:
     for label, runs in found.items():
         rates = [run.requests_per_second for run in runs]
         p50, p99 = (statistics.median(getattr(run, name) for run in runs) for name in ("p50_ms", "p99_ms"))
-        rows.append([label, f"{median_rate(runs):.0f}", f"{min(rates):.0f}-{max(rates):.0f}", f"{p50:.1f}", f"{p99:.1f}"])
+        rows.append(
+            [label, f"{median_rate(runs):.0f}", f"{min(rates):.0f}-{max(rates):.0f}", f"{p50:.1f}", f"{p99:.1f}"]
+        )
     return rows
 
 
@@ -149,15 +155,15 @@ def nginx(server: Server, portals: list[int], service_port: int, *, checks: bool
     """Runs nginx with the lines for a service. Yields its port. ``checks``: false leaves out the question alone."""
     port = free_port()
     addresses = "\n".join(f"server {HOST}:{portal_port};" for portal_port in portals)
-    text = RECIPE.read_text().replace("server {{ portal_address }};", addresses)
-    for name, value in {
+    recipe = Engine().from_string(RECIPE.read_text().replace("server {{ portal_address }};", addresses))
+    values = {
         "portal_scheme": "http",
         "portal_host": f"{HOST}:{server.port}",
         "portal_hostname": HOST,
         "service_id": server.prepared["service"]["id"],
         "upstream": f"{HOST}:{service_port}",
-    }.items():
-        text = text.replace(f"{{{{ {name} }}}}", value)
+    }
+    text = recipe.render(Context(values))
     if not checks:
         text = text.replace("auth_request /", "# auth_request /")
     inside, _, around = text.partition("# Outside of the server block, once.")
@@ -217,7 +223,10 @@ def expire(server: Server) -> None:
     """With the API, at one of the two portals."""
     path = f"/api/v1/tokens/{server.prepared['service']['token_id']}/expire"
     with closing(HTTPConnection(HOST, server.port, timeout=30)) as connection:
-        headers: dict[str, Any] = {"Authorization": server.prepared["authorization"], "Content-Type": "application/json"}
+        headers: dict[str, Any] = {
+            "Authorization": server.prepared["authorization"],
+            "Content-Type": "application/json",
+        }
         connection.request("POST", path, json.dumps({}), headers)
         answer = connection.getresponse()
         if answer.status != 200:

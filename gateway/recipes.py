@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.template.loader import render_to_string
 
-from core.text import Text
 from gateway.models import Check, Service
 
 
@@ -48,7 +47,7 @@ def recipes_for(service: Service) -> Iterator[Recipe]:
     return (recipe for recipe in RECIPES if recipe.check == service.check_by)
 
 
-def values_of(service: Service) -> dict[str, Text]:
+def values_of(service: Service) -> dict[str, str | bool]:
     """Where the registered service has no address or no scopes, the lines have an example."""
     portal, host = settings.PORTAL_URL, service.host or "grafana.example.com"
     parts, scopes = urlsplit(portal), service.all_scopes
@@ -65,6 +64,7 @@ def values_of(service: Service) -> dict[str, Text]:
         "host": host,
         "hostname": urlsplit(f"//{host}").hostname or host,
         "upstream": "127.0.0.1:3000",
+        "allows_sessions": service.allows_sessions,
         "audience": service.audience,
         "issuer": settings.TOKEN_ISSUER,
         "algorithm": settings.TOKEN_SIGNING_ALGORITHM,

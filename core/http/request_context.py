@@ -191,11 +191,6 @@ def is_api(request: HttpRequest) -> bool:
     return request.path_info.startswith(_API) or request.path_info in _API_ITSELF
 
 
-def is_asked_by_proxies(request: HttpRequest) -> bool:
-    """Whether a proxy asks about a request to a service. Some proxies repeat its ``Host`` header."""
-    return request.path_info.startswith("/auth/verify/")
-
-
 def is_scim(request: HttpRequest) -> bool:
     """Whether this request is for SCIM, the part of the API whose errors have SCIM's own shape (RFC 7644)."""
     return request.path_info.startswith("/scim/v2/") or request.path_info == "/scim/v2"
@@ -210,6 +205,6 @@ def is_for_proxies(request: HttpRequest) -> bool:
     """Whether the proxy of a service sends this request.
 
     Its cookies are those of another host, and a browser may get the answer there. So the middleware of pages must not
-    see it: it would take such a cookie for the portal's own, or remove it.
+    see it: it would take such a cookie for the portal's own, or remove it. Some proxies repeat the service's ``Host``.
     """
     return request.path_info.startswith(_FOR_PROXIES)

@@ -42,7 +42,7 @@ scopes = [{"name": name, "label": name, "description": name, "only_reads": False
 services = [
     Service.objects.create(
         organization=owner.organization, name=slug, name_key=slug, slug=slug, scopes=scopes, site_roles="user",
-        rules=%r, check_by=check,
+        rules=%r, check_by=check, allows_sessions=True,
     )
     for slug, check in (("grafana", "forward_auth"), ("other", "forward_auth"))
 ]
