@@ -73,7 +73,5 @@ def _resource(service_id: uuid.UUID | None, scopes: list[str]) -> dict[str, Any]
 def _published(about: dict[str, Any], *, status: int = 200) -> JsonResponse:
     response = JsonResponse(about, status=status)
     response["Access-Control-Allow-Origin"] = "*"
-    # Without it, browsers of other sites' scripts refuse the answer nevertheless.
-    response["Cross-Origin-Resource-Policy"] = "cross-origin"
     response["Cache-Control"] = f"public, max-age={MAX_AGE // timedelta(seconds=1)}"
     return response
