@@ -6,7 +6,6 @@ from typing import Any
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.translation import gettext
 from django.views.decorators.debug import sensitive_variables
 
 from auditlog.actions import Action
@@ -35,7 +34,7 @@ def revoke_by_service(encoded: str, *, service_id: uuid.UUID, service_name: str,
     if not (token_ids := list(found.values_list("pk", flat=True))):
         # A request without a genuine token must not take the database's write lock.
         return
-    reason = gettext("Expired by the service “%(service)s”.") % {"service": service_name}
+    reason = f"Expired by the service “{service_name}”."
     with transaction.atomic():
         ended = end_tokens(
             token_ids, action=Action.TOKEN_REVOKED_BY_SERVICE, reason=reason, request=request, by=service_name

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import jwt as pyjwt
 import pytest
+from django.db import DatabaseError
 from django.utils import timezone
 
 from accounts.tests.factories import GroupFactory
@@ -379,3 +380,20 @@ def test_check_makes_four_queries(api, service, secret, token, django_assert_num
     ask(api, service, secret, token)
     with django_assert_num_queries(4):
         ask(api, service, secret, token)
+
+
+@pytest.mark.parametrize("accept", ["", "nonsense", ";q=x", "a/b;q=ä", "*/*", "text/html", f"{AS_JWT['Accept']};q=0"])
+def test_other_types_get_json(api, service, secret, token, accept):
+    answer = ask(api, service, secret, token, {"Accept": accept})
+
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json()["active"] is True
+
+
+def test_use_is_logged_before_the_answer(api, service, secret, token, monkeypatch):
+    def fail(*args, **kwargs):
+        raise DatabaseError("no space left")
+
+    monkeypatch.setattr("auditlog.journal.commit", fail)
+
+    assert oauth_error(ask(api, service, secret, token)) == (503, "temporarily_unavailable")

@@ -30,7 +30,7 @@ def authorization_server(request: HttpRequest) -> JsonResponse:
         "introspection_endpoint": public_url("introspect"),
         "introspection_endpoint_auth_methods_supported": METHODS,
         "revocation_endpoint": public_url("revoke"),
-        # `none`: whoever has a token can end it.
+        # `none`: having a token is enough to end it.
         "revocation_endpoint_auth_methods_supported": [*METHODS, "none"],
         # Required, and empty: people create tokens on a page, and no program can start that.
         "response_types_supported": [],
