@@ -1,7 +1,7 @@
 """Services: programs of an organization that its tokens open. They, or the proxies in front of them, ask the portal."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -26,6 +26,7 @@ DESCRIPTION_MAX_LENGTH = 500
 ADDRESS_MAX_LENGTH = 200
 SCOPES_LIMIT = 20
 RULES_LIMIT = 200
+LAST_USED_RESOLUTION = timedelta(minutes=1)
 
 
 class Check(models.TextChoices):
@@ -186,6 +187,11 @@ class ServiceCredential(models.Model):
     def works_at(self, at: datetime) -> bool:
         return self.ends_at is None or at < self.ends_at
 
+    def mark_used(self, *, at: datetime) -> None:
+        """Saves the use, at most once a minute. If several requests come at once, one of them writes."""
+        if self.last_used_at is None or at - self.last_used_at >= LAST_USED_RESOLUTION:
+            stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=at - LAST_USED_RESOLUTION)
+            ServiceCredential.objects.filter(stale, pk=self.pk).update(last_used_at=at)
 
 class ServiceSession(models.Model):
     """A person's session at one service, which their browser opened from a session of the portal and which ends with

@@ -181,9 +181,13 @@ def _answer(owner: User, found: Admission, *, scope: str, token_id: str) -> Http
 def _refusal(request: HttpRequest, pk: uuid.UUID, refused: Refused) -> HttpResponse:
     response = problems.problem_response(request, refused.status, refused.detail, refused.code)
     response.problem_code = refused.code  # type: ignore[attr-defined]
-    response.headers["WWW-Authenticate"] = bearer_challenge(**_said_in_challenge(refused), realm=audience_of(pk))
+    response.headers["WWW-Authenticate"] = _challenge(refused, pk)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _challenge(refused: Refused, pk: uuid.UUID) -> str:
+    return bearer_challenge(**_said_in_challenge(refused), realm=audience_of(pk), service_id=pk)
 
 
 def _said_in_challenge(refused: Refused) -> dict[str, str]:

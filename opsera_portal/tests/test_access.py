@@ -276,6 +276,10 @@ GET  /tokens/lookup/                 ok     ok     ok     ok     ok     ok      
 POST /tokens/lookup/                 bad    bad    bad    bad    bad    bad      bad     bad      admin    in
 GET  /secret-scanning/               ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /.well-known/jwks.json          ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
+GET  /.well-known/oauth-authorization-server ok ok ok ok ok ok ok ok ok ok
+GET  /.well-known/oauth-protected-resource ok ok ok ok ok ok ok ok ok ok
+GET  /.well-known/oauth-protected-resource/api/v1 ok ok ok ok ok ok ok ok ok ok
+GET  /.well-known/oauth-protected-resource/services/{pipeline} gone gone gone gone gone gone gone gone gone gone
 GET  /.well-known/security.txt       gone   gone   gone   gone   gone   gone     gone    gone     gone     gone
 GET  /healthz                        ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /readyz                         ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
@@ -940,7 +944,7 @@ def test_tables_contain_every_route_of_the_api():
 
 
 # Not pages: proxies and services ask these, and `gateway/tests` has their strangers.
-ASKED_BY_PROGRAMS = ("auth/",)
+ASKED_BY_PROGRAMS = ("auth/", "oauth/")
 
 
 def test_table_contains_every_page():
