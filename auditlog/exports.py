@@ -10,16 +10,17 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import F, Func, QuerySet, TextField, Value
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.text import slugify
-from rest_framework.serializers import ModelSerializer
+from rest_framework.serializers import BaseSerializer, ModelSerializer
 
 from auditlog.models import NEWEST_FIRST
 from core.db.two_threads import read_in_two_threads
@@ -173,10 +174,20 @@ def response(
     account = person_of(request).organization.slug  # type: ignore[union-attr]
     name = f"{'my-' if is_own else ''}{log}-{account}-{timezone.now():%Y-%m-%d}.{file_format}"
     parts = NEWEST_FIRST.parts(entries, searched=entries if searched is None else searched, size=PART_SIZE)
-    sources = {name: str(field.source) for name, field in serializer_class().fields.items()}
+    sources = dict(_sources_of(serializer_class()))
     lines = read_in_two_threads(partial(_readable_lines, sources=sources, file_format=file_format), parts)
-    head = csv_head(sources, has_mark=has_mark) if file_format == CSV else b""
+    head = csv_head([name.replace(".", "_") for name in sources], has_mark=has_mark) if file_format == CSV else b""
     return file_response(request, lines, name=name, file_format=file_format, head=head)
+
+
+def _sources_of(serializer: BaseSerializer[Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """The columns, and where the database has their values. An object has a column for each of its fields, which JSON
+    Lines joins again: `service.id`."""
+    for name, field in serializer.fields.items():  # type: ignore[attr-defined]
+        if isinstance(field, BaseSerializer):
+            yield from _sources_of(field, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", str(field.source).replace(".", "__")
 
 
 def csv_head(columns: Iterable[str], *, has_mark: bool) -> bytes:
@@ -332,17 +343,31 @@ def _line(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> str
         # %w doubles the quotes in a text; %s writes an empty string for null.
         formats = ",".join('"%%w"' if kinds[source] in QUOTED else "%%s" for source in sources.values())
         return f"printf('{formats}', {', '.join(f'cell_{source}' for source in sources.values())})"
-    members = ", ".join(
-        f"'{name}', json(cell_{source})" if kinds[source] == "JSONField" else f"'{name}', cell_{source}"
-        for name, source in sources.items()
-    )
-    return f"json_object({members})"
+    cells = {
+        source: f"json(cell_{source})" if kind == "JSONField" else f"cell_{source}" for source, kind in kinds.items()
+    }
+    return _json(sources, cells, "json_object({})", "json({})")
+
+
+def _json(sources: dict[str, str], cells: dict[str, str], whole: str, part: str) -> str:
+    """The SQL of an object. One in it is null if its first value is. ``whole`` and ``part``: how the database makes an
+    object of names and values, and how it takes one into another."""
+    members = []
+    for outer, columns in groupby(sources.items(), key=lambda column: column[0].partition(".")[0]):
+        names, values = zip(*((name.partition(".")[2], cells[source]) for name, source in columns), strict=True)
+        if not names[0]:
+            members.append(f"'{outer}', {values[0]}")
+            continue
+        inner = ", ".join(f"'{name}', {value}" for name, value in zip(names, values, strict=True))
+        made = f"CASE WHEN {values[0]} IS NOT NULL THEN {whole.format(inner)} END"
+        members.append(f"'{outer}', {part.format(made)}")
+    return whole.format(", ".join(members))
 
 
 def _postgresql_line(kinds: dict[str, str], sources: dict[str, str], file_format: str) -> str:
     if file_format == JSON_LINES:
-        members = ", ".join(f"'{name}', cell_{source}" for name, source in sources.items())
-        return f"json_build_object({members})::text"
+        as_they_are = {source: f"cell_{source}" for source in kinds}
+        return f"{_json(sources, as_they_are, 'json_build_object({})', '{}')}::text"
     quotes = ['"' if kinds[source] in QUOTED else "" for source in sources.values()]
     cells = [
         f"""replace(cell_{source}::text, '"', '""')""" if quote else f"cell_{source}"
@@ -360,11 +385,21 @@ def _cell(part: QuerySet[Any], source: str, file_format: str) -> Any:
             return IdText(F(source))
         case "DateTimeField":
             return MomentText(F(source))
-        case "CharField" if file_format == CSV and not part.model._meta.get_field(source).choices:
-            return HarmlessText(F(source))
+        case "CharField" if file_format == CSV and not _field(part, source).choices:
+            text = HarmlessText(F(source))
+            # SQLite would write "(NULL)" if there is no related row.
+            return Coalesce(text, Value(""), output_field=TextField()) if "__" in source else text
     return F(source)
 
 
 def _kind(part: QuerySet[Any], source: str) -> str:
-    field: Any = part.model._meta.get_field(source)
+    field = _field(part, source)
     return str((field.target_field if field.is_relation else field).get_internal_type())
+
+
+def _field(part: QuerySet[Any], source: str) -> Any:
+    model: Any = part.model
+    *relations, name = source.split("__")
+    for relation in relations:
+        model = model._meta.get_field(relation).related_model
+    return model._meta.get_field(name)
