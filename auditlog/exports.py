@@ -7,7 +7,8 @@ hundred thousand. Columns have the names and the order of the fields in the API.
 import re
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+import uuid
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain, groupby, pairwise
@@ -15,7 +16,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.models import F, Func, QuerySet, TextField, Value
+from django.db.models import F, Func, Model, QuerySet, TextField, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
@@ -280,17 +281,27 @@ def _sqlite_csv(part: QuerySet[Any], sources: dict[str, str]) -> bytes:
     of its time to cut and join them."""
     pieces = {f"piece_{number}": piece for number, piece in enumerate(_sqlite_pieces(part, sources))}
     select, params = part.annotate(**pieces).values_list(*pieces)[: 10 * PART_SIZE].query.sql_with_params()
-    is_id = [isinstance(piece, F) for piece in pieces.values()]
     ids = _Ids()
+    names = [str(piece.name) if isinstance(piece, F) else None for piece in pieces.values()]  # type: ignore[attr-defined]
+    texts = [_texts_of(part, name, sources, ids) if name else None for name in names]
     with connection.cursor() as cursor:
         cursor.execute(select, params)
-        return "".join([_joined(rows, is_id, ids) for rows in iter(partial(cursor.fetchmany, _FEW_ROWS), [])]).encode()
+        return "".join([_joined(rows, texts) for rows in iter(partial(cursor.fetchmany, _FEW_ROWS), [])]).encode()
 
 
-def _joined(rows: list[tuple[Any, ...]], is_id: list[bool], ids: "_Ids") -> str:
+def _joined(rows: list[tuple[Any, ...]], texts: list["_Ids | None"]) -> str:
     columns = zip(*rows, strict=True)
-    written = [map(ids.__getitem__, column) if each else column for each, column in zip(is_id, columns, strict=True)]
+    written = [
+        column if each is None else map(each.__getitem__, column) for each, column in zip(texts, columns, strict=True)
+    ]
     return "".join(chain.from_iterable(zip(*written, strict=True)))
+
+
+def _texts_of(part: QuerySet[Any], source: str, sources: dict[str, str], ids: "_Ids") -> "_Ids":
+    """How the ids of a column are written: with the columns of their rows, if the file has some."""
+    relation = part.model._meta.get_field(source).name
+    names = [other.removeprefix(f"{relation}__") for other in sources.values() if other.startswith(f"{relation}__")]
+    return _RelatedRows(part.model._meta.get_field(relation).related_model, names) if names else ids
 
 
 class _Ids(dict[str | None, str]):
@@ -301,6 +312,36 @@ class _Ids(dict[str | None, str]):
             f"{stored[:8]}-{stored[8:12]}-{stored[12:16]}-{stored[16:20]}-{stored[20:]}" if stored else ""
         )
         return text
+
+
+class _RelatedRows(_Ids):
+    """The ids of a relation, and after them the columns of its rows, which are few. Joining them to each entry would
+    take longer than everything else."""
+
+    def __init__(self, model: type[Model], names: list[str]) -> None:
+        super().__init__()
+        self._model, self._names = model, names
+
+    def __missing__(self, stored: str | None) -> str:
+        values = self._values(stored) or [""] * len(self._names)
+        cells = (
+            '"' + harmless_text(value).replace('"', '""') + '"' if self._is_quoted(name) else value
+            for name, value in zip(self._names, values, strict=True)
+        )
+        text = self[stored] = ",".join([super().__missing__(stored), *cells])
+        return text
+
+    def _values(self, stored: str | None) -> Sequence[str] | None:
+        """``None`` if there is no such row."""
+        try:
+            pk = uuid.UUID(stored)
+        except (AttributeError, TypeError, ValueError):
+            return None
+        row: Sequence[str] | None = self._model._base_manager.filter(pk=pk).values_list(*self._names).first()
+        return row
+
+    def _is_quoted(self, name: str) -> bool:
+        return self._model._meta.get_field(name).get_internal_type() in QUOTED
 
 
 def _sqlite_pieces(part: QuerySet[Any], sources: dict[str, str]) -> Iterator[F | Func]:
@@ -314,7 +355,7 @@ def _sqlite_pieces(part: QuerySet[Any], sources: dict[str, str]) -> Iterator[F |
                 yield _text_of(formats, values, end=",")
             yield F(source)
             formats, values = [""], []
-        else:
+        elif "__" not in source:
             # %w doubles the quotes in a text; %s writes an empty string for null.
             formats.append('"%w"' if kind in QUOTED else "%s")
             values.append(_cell(part, source, CSV))

@@ -57,13 +57,15 @@ def outcome_badge(entry: TokenUse) -> Badge:
 
 def scopes_of(entry: TokenUse) -> list[Any]:
     """The token's scopes that are known. Those of a service are known only to the service."""
-    chosen = entry.service.chosen(entry.scope) if entry.service_id and entry.service else []
-    return chosen or in_order(entry.scope)
+    # SQLite may have stored bytes.
+    scope = str(entry.scope)
+    chosen = entry.service.chosen(scope) if entry.service_id and entry.service else []
+    return chosen or in_order(scope)
 
 
 def scope_labels(entry: TokenUse) -> str:
     """For tables. The ids themselves if none is known."""
-    return ", ".join(scope.label for scope in scopes_of(entry)) or entry.scope
+    return ", ".join(scope.label for scope in scopes_of(entry)) or str(entry.scope)
 
 
 class LogTable(PortalTable):
@@ -215,8 +217,8 @@ class OrganizationTokenUseTable(TokenUseTable):
         sequence = ("at", "owner_email", "token_name", "...")
         exclude = ("scope",)
 
-    def render_owner_email(self, value: str) -> SafeString:
-        return self.person_link(value)
+    def render_owner_email(self, value: Any) -> SafeString:
+        return self.person_link(str(value))
 
     def render_token_name(self, record: TokenUse) -> SafeString:
         # The scopes are below the name, because this log has one column more than a person's own.
@@ -268,5 +270,5 @@ class OrganizationActivityTable(ActivityTable):
     class Meta(ActivityTable.Meta):
         sequence = ("at", "actor_email", "...")
 
-    def render_actor_email(self, value: str) -> SafeString:
-        return self.person_link(value)
+    def render_actor_email(self, value: Any) -> SafeString:
+        return self.person_link(str(value))
