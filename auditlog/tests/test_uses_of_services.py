@@ -1,5 +1,6 @@
 """Uses of services: how the pages, the API and the files of the authentication log show and filter them."""
 
+import json
 import re
 from datetime import UTC, datetime
 
@@ -184,13 +185,16 @@ def test_api_has_the_service_and_filters_by_it(api, owner, auditor, service, ent
     assert (of_portal["service"], of_portal["reported_at"]) == (None, None)
     assert {row["id"] for row in rows(service=str(service.pk))} == ids_of(entries[1:])
     assert {row["id"] for row in rows(service="portal")} == ids_of(entries[:1])
-    assert len(api.get(f"{route}/export", {"service": "portal"}).getvalue().splitlines()) == 2
+    head, line = api.get(f"{route}/export", {"service": "portal"}).getvalue().decode().splitlines()
+    assert head.endswith(",service_id,service_name,service_short_name,reported_at")
+    assert line.endswith(',,"",,')
     for wrong in ("", "grafana", "portal ", "\0", "x" * 500):
         answer = api.get(route, {"service": wrong})
         assert answer.status_code == 400, wrong
         assert "service" in str(answer.json().get("errors", "service")), answer.json()
 
 
+@pytest.mark.each_database
 def test_entry_of_a_service_that_is_gone_still_has_its_id(client, api, owner, service, entries):
     Token.objects.update(service=None)
     Service.objects.filter(pk=service.pk).delete()
@@ -201,27 +205,26 @@ def test_entry_of_a_service_that_is_gone_still_has_its_id(client, api, owner, se
     assert client.get(f"{OWN}{entries[1].request_id}/").status_code == 200
     listed = api.get("/api/v1/me/authentication-log", {"service": str(service.pk)}).json()["data"]
     assert listed[0]["service"] == {"id": str(service.pk), "name": None, "short_name": None}
-    exported = api.get("/api/v1/me/authentication-log/export", {"format": "jsonl"}).getvalue().decode()
-    assert f'"service":{{"id":"{service.pk}","name":null,"short_name":null}}' in exported.replace(": ", ":").replace(
-        ", ", ","
-    )
+    exported = api.get("/api/v1/me/authentication-log/export", {"format": "jsonl", "service": str(service.pk)})
+    assert json.loads(exported.getvalue().splitlines()[0])["service"] == listed[0]["service"]
 
 
 @pytest.mark.parametrize(
     ("filterset", "index"),
     [(OrganizationTokenUseFilter, "tokenuse_service_newest"), (TokenUseFilter, "tokenuse_owner_newest")],
 )
+@pytest.mark.each_database
 def test_filter_by_service_reads_one_index(owner, auditor, service, filterset, index):
-    if connection.vendor != "sqlite":
-        pytest.skip("PostgreSQL chooses by its statistics.")
     own = filterset is TokenUseFilter
     rows = TokenUse.objects.of(owner) if own else TokenUse.objects.readable_org_entries(auditor)
     data = {"service": str(service.pk)}
 
     plan = filterset(data, rows).qs.order_by("-at", "-id")[:51].explain()
 
-    assert index in plan
-    assert "TEMP B-TREE" not in plan
+    # PostgreSQL chooses by its statistics.
+    if connection.vendor == "sqlite":
+        assert index in plan
+        assert "TEMP B-TREE" not in plan
     assert (filterset.searched(data, rows) is None) is not own
     assert NEWEST_FIRST.page(filterset(data, rows).qs, cursor=None, size=5).rows == []
 
