@@ -119,8 +119,11 @@ class Refusal:
 
 
 def refusal_of(entry: TokenUse, *, reader: User) -> Refusal | None:
-    """``None`` if the entry is about something else. Three queries."""
-    if entry.reason not in _ABOUT_RIGHTS:
+    """``None`` if the entry is about something else. Three queries.
+
+    A use of a service is something else, too: its path could be that of an operation of the portal.
+    """
+    if entry.reason not in _ABOUT_RIGHTS or entry.service_id:
         return None
     return Refusal(
         entry,
@@ -129,3 +132,11 @@ def refusal_of(entry: TokenUse, *, reader: User) -> Refusal | None:
         owner=User.objects.select_related("organization").filter(pk=entry.owner_id).first(),
         token=Token.objects.visible_to(reader).for_token_page().filter(pk=entry.token_id).first(),
     )
+
+
+def scope_missing_at_service(entry: TokenUse) -> Scope | None:
+    """The scope that the rules of the service ask for now, if the token was refused because it doesn't have it."""
+    if entry.reason != TokenUse.Reason.INSUFFICIENT_SCOPE or not entry.service_id or entry.service is None:
+        return None
+    needed: Scope | None = entry.service.scope_for(entry.method, entry.target)
+    return needed if needed and needed.id not in entry.scope.split(" ") else None
