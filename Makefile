@@ -193,6 +193,10 @@ bench: $(BENCH)/.installed wrk ## Run all benchmarks, and write their tables int
 bench-tokens: $(BENCH)/.installed wrk ## Measure the cost of a checked and logged API request, compared with five other ways
 	@$(BENCH)/bin/python -m benchmarks.token_path $(OPTIONS)
 
+.PHONY: bench-verify
+bench-verify: $(BENCH)/.installed wrk ## Measure the check of requests to services, nginx with and without it, and a status list of a million tokens
+	@$(BENCH)/bin/python -m benchmarks.verify $(OPTIONS)
+
 .PHONY: bench-quick
 bench-quick: $(BENCH)/.installed wrk ## Measure the same roughly, in less than two minutes
 	@$(BENCH)/bin/python -m benchmarks.token_path --quick $(OPTIONS)

@@ -3,7 +3,7 @@
 import uuid
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db.models.expressions import Combinable
@@ -35,6 +35,33 @@ class AccessTokens(ABC):
         """The token in this ``Authorization`` header, if it is good for the service now: all checks that come before
         scopes. Takes a use of a token that has only some, and lets the use be logged. Raises ``TokenRefused`` or
         ``Throttled``."""
+
+    @abstractmethod
+    def check_sent(self, request: HttpRequest, encoded: str, *, service_id: uuid.UUID) -> AccessToken:
+        """As ``check``, for a token in the body of the request."""
+
+    @abstractmethod
+    def claims_of(self, token: AccessToken) -> dict[str, Any]:
+        """What the JWT of a token that is good now says (RFC 9068 section 2.2). ``exp`` has not passed."""
+
+    @abstractmethod
+    def sign_introspection(self, answer: dict[str, Any], *, client_id: str) -> str:
+        """The answer to the service with this id, as a JWT (RFC 9701) that nobody accepts as a token."""
+
+    @abstractmethod
+    def revoke_by_service(
+        self, encoded: str, *, service_id: uuid.UUID, service_name: str, request: HttpRequest
+    ) -> None:
+        """Ends the token if it is a genuine one of this service and has not ended, and tells its owner."""
+
+    @abstractmethod
+    def report(self, encoded: str, *, request: HttpRequest) -> None:
+        """Ends the token if it is genuine and has not ended, as one that was reported as leaked. Raises
+        ``Throttled``."""
+
+    @abstractmethod
+    def metadata(self) -> dict[str, Any]:
+        """What programs need to know to get and to verify tokens: members of RFC 8414."""
 
 
 @cache

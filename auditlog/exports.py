@@ -7,19 +7,21 @@ hundred thousand. Columns have the names and the order of the fields in the API.
 import re
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+import uuid
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.models import F, Func, QuerySet, TextField, Value
+from django.db.models import F, Func, Model, QuerySet, TextField, Value
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.text import slugify
-from rest_framework.serializers import ModelSerializer
+from rest_framework.serializers import BaseSerializer, ModelSerializer
 
 from auditlog.models import NEWEST_FIRST
 from core.db.two_threads import read_in_two_threads
@@ -173,10 +175,20 @@ def response(
     account = person_of(request).organization.slug  # type: ignore[union-attr]
     name = f"{'my-' if is_own else ''}{log}-{account}-{timezone.now():%Y-%m-%d}.{file_format}"
     parts = NEWEST_FIRST.parts(entries, searched=entries if searched is None else searched, size=PART_SIZE)
-    sources = {name: str(field.source) for name, field in serializer_class().fields.items()}
+    sources = dict(_sources_of(serializer_class()))
     lines = read_in_two_threads(partial(_readable_lines, sources=sources, file_format=file_format), parts)
-    head = csv_head(sources, has_mark=has_mark) if file_format == CSV else b""
+    head = csv_head([name.replace(".", "_") for name in sources], has_mark=has_mark) if file_format == CSV else b""
     return file_response(request, lines, name=name, file_format=file_format, head=head)
+
+
+def _sources_of(serializer: BaseSerializer[Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """The columns, and where the database has their values. An object has a column for each of its fields, which JSON
+    Lines joins again: `service.id`."""
+    for name, field in serializer.fields.items():  # type: ignore[attr-defined]
+        if isinstance(field, BaseSerializer):
+            yield from _sources_of(field, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", str(field.source).replace(".", "__")
 
 
 def csv_head(columns: Iterable[str], *, has_mark: bool) -> bytes:
@@ -269,17 +281,27 @@ def _sqlite_csv(part: QuerySet[Any], sources: dict[str, str]) -> bytes:
     of its time to cut and join them."""
     pieces = {f"piece_{number}": piece for number, piece in enumerate(_sqlite_pieces(part, sources))}
     select, params = part.annotate(**pieces).values_list(*pieces)[: 10 * PART_SIZE].query.sql_with_params()
-    is_id = [isinstance(piece, F) for piece in pieces.values()]
     ids = _Ids()
+    names = [str(piece.name) if isinstance(piece, F) else None for piece in pieces.values()]  # type: ignore[attr-defined]
+    texts = [_texts_of(part, name, sources, ids) if name else None for name in names]
     with connection.cursor() as cursor:
         cursor.execute(select, params)
-        return "".join([_joined(rows, is_id, ids) for rows in iter(partial(cursor.fetchmany, _FEW_ROWS), [])]).encode()
+        return "".join([_joined(rows, texts) for rows in iter(partial(cursor.fetchmany, _FEW_ROWS), [])]).encode()
 
 
-def _joined(rows: list[tuple[Any, ...]], is_id: list[bool], ids: "_Ids") -> str:
+def _joined(rows: list[tuple[Any, ...]], texts: list["_Ids | None"]) -> str:
     columns = zip(*rows, strict=True)
-    written = [map(ids.__getitem__, column) if each else column for each, column in zip(is_id, columns, strict=True)]
+    written = [
+        column if each is None else map(each.__getitem__, column) for each, column in zip(texts, columns, strict=True)
+    ]
     return "".join(chain.from_iterable(zip(*written, strict=True)))
+
+
+def _texts_of(part: QuerySet[Any], source: str, sources: dict[str, str], ids: "_Ids") -> "_Ids":
+    """How the ids of a column are written: with the columns of their rows, if the file has some."""
+    relation = part.model._meta.get_field(source).name
+    names = [other.removeprefix(f"{relation}__") for other in sources.values() if other.startswith(f"{relation}__")]
+    return _RelatedRows(part.model._meta.get_field(relation).related_model, names) if names else ids
 
 
 class _Ids(dict[str | None, str]):
@@ -290,6 +312,36 @@ class _Ids(dict[str | None, str]):
             f"{stored[:8]}-{stored[8:12]}-{stored[12:16]}-{stored[16:20]}-{stored[20:]}" if stored else ""
         )
         return text
+
+
+class _RelatedRows(_Ids):
+    """The ids of a relation, and after them the columns of its rows, which are few. Joining them to each entry would
+    take longer than everything else."""
+
+    def __init__(self, model: type[Model], names: list[str]) -> None:
+        super().__init__()
+        self._model, self._names = model, names
+
+    def __missing__(self, stored: str | None) -> str:
+        values = self._values(stored) or [""] * len(self._names)
+        cells = (
+            '"' + harmless_text(value).replace('"', '""') + '"' if self._is_quoted(name) else value
+            for name, value in zip(self._names, values, strict=True)
+        )
+        text = self[stored] = ",".join([super().__missing__(stored), *cells])
+        return text
+
+    def _values(self, stored: str | None) -> Sequence[str] | None:
+        """``None`` if there is no such row."""
+        try:
+            pk = uuid.UUID(stored)
+        except (AttributeError, TypeError, ValueError):
+            return None
+        row: Sequence[str] | None = self._model._base_manager.filter(pk=pk).values_list(*self._names).first()
+        return row
+
+    def _is_quoted(self, name: str) -> bool:
+        return self._model._meta.get_field(name).get_internal_type() in QUOTED
 
 
 def _sqlite_pieces(part: QuerySet[Any], sources: dict[str, str]) -> Iterator[F | Func]:
@@ -303,7 +355,7 @@ def _sqlite_pieces(part: QuerySet[Any], sources: dict[str, str]) -> Iterator[F |
                 yield _text_of(formats, values, end=",")
             yield F(source)
             formats, values = [""], []
-        else:
+        elif "__" not in source:
             # %w doubles the quotes in a text; %s writes an empty string for null.
             formats.append('"%w"' if kind in QUOTED else "%s")
             values.append(_cell(part, source, CSV))
@@ -332,17 +384,31 @@ def _line(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> str
         # %w doubles the quotes in a text; %s writes an empty string for null.
         formats = ",".join('"%%w"' if kinds[source] in QUOTED else "%%s" for source in sources.values())
         return f"printf('{formats}', {', '.join(f'cell_{source}' for source in sources.values())})"
-    members = ", ".join(
-        f"'{name}', json(cell_{source})" if kinds[source] == "JSONField" else f"'{name}', cell_{source}"
-        for name, source in sources.items()
-    )
-    return f"json_object({members})"
+    cells = {
+        source: f"json(cell_{source})" if kind == "JSONField" else f"cell_{source}" for source, kind in kinds.items()
+    }
+    return _json(sources, cells, "json_object({})", "json({})")
+
+
+def _json(sources: dict[str, str], cells: dict[str, str], whole: str, part: str) -> str:
+    """The SQL of an object. One in it is null if its first value is. ``whole`` and ``part``: how the database makes an
+    object of names and values, and how it takes one into another."""
+    members = []
+    for outer, columns in groupby(sources.items(), key=lambda column: column[0].partition(".")[0]):
+        names, values = zip(*((name.partition(".")[2], cells[source]) for name, source in columns), strict=True)
+        if not names[0]:
+            members.append(f"'{outer}', {values[0]}")
+            continue
+        inner = ", ".join(f"'{name}', {value}" for name, value in zip(names, values, strict=True))
+        made = f"CASE WHEN {values[0]} IS NOT NULL THEN {whole.format(inner)} END"
+        members.append(f"'{outer}', {part.format(made)}")
+    return whole.format(", ".join(members))
 
 
 def _postgresql_line(kinds: dict[str, str], sources: dict[str, str], file_format: str) -> str:
     if file_format == JSON_LINES:
-        members = ", ".join(f"'{name}', cell_{source}" for name, source in sources.items())
-        return f"json_build_object({members})::text"
+        as_they_are = {source: f"cell_{source}" for source in kinds}
+        return f"{_json(sources, as_they_are, 'json_build_object({})', '{}')}::text"
     quotes = ['"' if kinds[source] in QUOTED else "" for source in sources.values()]
     cells = [
         f"""replace(cell_{source}::text, '"', '""')""" if quote else f"cell_{source}"
@@ -360,11 +426,21 @@ def _cell(part: QuerySet[Any], source: str, file_format: str) -> Any:
             return IdText(F(source))
         case "DateTimeField":
             return MomentText(F(source))
-        case "CharField" if file_format == CSV and not part.model._meta.get_field(source).choices:
-            return HarmlessText(F(source))
+        case "CharField" if file_format == CSV and not _field(part, source).choices:
+            text = HarmlessText(F(source))
+            # SQLite would write "(NULL)" if there is no related row.
+            return Coalesce(text, Value(""), output_field=TextField()) if "__" in source else text
     return F(source)
 
 
 def _kind(part: QuerySet[Any], source: str) -> str:
-    field: Any = part.model._meta.get_field(source)
+    field = _field(part, source)
     return str((field.target_field if field.is_relation else field).get_internal_type())
+
+
+def _field(part: QuerySet[Any], source: str) -> Any:
+    model: Any = part.model
+    *relations, name = source.split("__")
+    for relation in relations:
+        model = model._meta.get_field(relation).related_model
+    return model._meta.get_field(name)

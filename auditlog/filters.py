@@ -19,12 +19,13 @@ from auditlog.models import TokenUse
 from auditlog.querysets import TokenUseQuerySet
 from core import ids
 from core.api import scopes
-from core.db.expressions import Rare
+from core.db.expressions import Rare, Unindexed
 from core.filters import (
     AddressFilter,
     ChoiceFilter,
     DayFilter,
     IdFilter,
+    IdOrWordFilter,
     MomentFilter,
     PeriodForm,
     PersonFilter,
@@ -39,6 +40,8 @@ _OF_ORGANIZATION = {
 }
 _STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
 _DAYS = frozenset({"date", "date_to"})
+# Stands for the portal itself in the filter of services.
+PORTAL = "portal"
 AFTER_END = [("true", _("After the token expired"))]
 
 
@@ -81,10 +84,16 @@ class LogFilter(StrictFilterSet):
     @classmethod
     def searched(cls, data: Mapping[str, Any], queryset: QuerySet[Any]) -> QuerySet[Any] | None:
         """The entries that the other filters search, found by index; ``None`` if there are no other filters."""
-        if not any(data.get(name) for name in cls.base_filters.keys() - cls.indexed):
+        indexed = cls.indexed_in(data)
+        if not any(data.get(name) for name in cls.base_filters.keys() - indexed):
             return None
-        rows: QuerySet[Any] = cls({name: data[name] for name in cls.indexed & data.keys()}, queryset).qs
+        rows: QuerySet[Any] = cls({name: data[name] for name in indexed & data.keys()}, queryset).qs
         return rows
+
+    @classmethod
+    def indexed_in(cls, data: Mapping[str, Any]) -> frozenset[str]:
+        """The filters that an index serves if these are the values of all filters."""
+        return cls.indexed
 
     def filter_text(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         return queryset.filter(self.condition_of(value))
@@ -114,6 +123,7 @@ class TokenUseFilter(LogFilter):
     api_help: ClassVar = {
         "q": "Part of a text in the entry, or a complete id, address or status in it.",
         "reason": "`revoked`: the token had been expired early.",
+        "service": "Only uses of this service (its id). `portal`: only uses of the portal's own API.",
         "after_end": "Only uses that were refused because the token had expired, at its normal time or early.",
     }
 
@@ -130,6 +140,12 @@ class TokenUseFilter(LogFilter):
         choices=scopes.CHOICES,
         method="filter_scope",
         empty_label=_("Any scope"),
+    )
+    service = IdOrWordFilter(
+        label=_("Service"),
+        word=PORTAL,
+        method="filter_service",
+        error_messages={"invalid": _("Enter the ID of a service, or “portal” for the portal's own API.")},
     )
     token_id = IdFilter(label=_("Token ID"), method="filter_token")
     ip = AddressFilter(label=_("Address"))
@@ -158,6 +174,13 @@ class TokenUseFilter(LogFilter):
         """By the index of the token, not by that of the organization, whose entries can be a thousand times as many."""
         return queryset.filter(Rare(Exact(F("token_id"), value)))
 
+    def filter_service(self, queryset: TokenUseQuerySet, name: str, value: Any) -> TokenUseQuerySet:
+        if value == PORTAL:
+            return queryset.filter(service__isnull=True)
+        if name in self.indexed_in(self.data):
+            return queryset.filter(Rare(Exact(F("service_id"), value)))
+        return queryset.filter(Exact(Unindexed(F("service_id")), value))
+
     def filter_after_end(self, queryset: TokenUseQuerySet, name: str, value: str) -> TokenUseQuerySet:
         return queryset.of_ended_tokens()
 
@@ -172,11 +195,20 @@ class OrganizationTokenUseFilter(TokenUseFilter):
 
     user_email = PersonFilter(label=_("Owner"), field_name="owner_email")
 
+    @classmethod
+    def indexed_in(cls, data: Mapping[str, Any]) -> frozenset[str]:
+        """Also the service: all of its entries are of one organization. A person's own entries can be few among them,
+        and the index of a token serves better."""
+        is_of_service = ids.FORM.fullmatch(data.get("service", "")) and not data.get("token_id")
+        return cls.indexed | {"service"} if is_of_service else cls.indexed
+
 
 class OneTokenUseFilter(TokenUseFilter):
-    """Filters for the log of one token: all of its entries have the same id and scopes."""
+    """Filters for the log of one token: all of its entries have the same id and scopes. It is for one service, or for
+    the portal's own API."""
 
     scope = None  # type: ignore[assignment]
+    service = None  # type: ignore[assignment]
     token_id = None  # type: ignore[assignment]
 
 

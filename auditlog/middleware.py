@@ -18,7 +18,7 @@ from auditlog.open_use import open_use
 from core.api import problems, sunset, throttling
 from core.api.changes import change_of
 from core.db.unavailable import refused_writes
-from core.http.request_context import carries_token
+from core.http.request_context import carries_token, is_oauth
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +47,13 @@ class TokenUseMiddleware:
                 if not use.was_looked_at:
                     _check_token(request)
                 if use.token is not None:
-                    code = getattr(response, "problem_code", None)
-                    journal.commit(use, status=response.status_code, code=code)
+                    status, code = use.refusal or (response.status_code, getattr(response, "problem_code", None))
+                    journal.commit(use, status=status, code=code)
         except (DatabaseError, InterfaceError) as error:
             logger.error("The use of a token could not be logged, request %s: %s", use.request_id, error)
             refused_writes.note(error)
             response = problems.problem_response(request, 503, problems.Unavailable.default_detail)
-        if use.token is not None:
+        if use.token is not None and not use.is_told_by_service:
             sunset.announce(response, use.token)
             throttling.announce(response, use.token)
         return response
@@ -62,7 +62,10 @@ class TokenUseMiddleware:
 def _check_token(request: HttpRequest) -> None:
     """Authenticates a request that was answered before any view did, for example because its body is too large.
 
-    If the token is genuine, its use is logged like any other.
+    If the token is genuine, its use is logged like any other. The credentials of a service (RFC 6749 section 2.3.1) are
+    no token.
     """
+    if is_oauth(request) and not request.META.get("HTTP_AUTHORIZATION", "").lower().startswith("bearer"):
+        return
     with contextlib.suppress(APIException):
         APIView().initialize_request(request).user  # noqa: B018  (reading it authenticates)

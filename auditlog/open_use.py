@@ -14,11 +14,16 @@ from core.types import AccessToken
 
 @dataclass
 class OpenUse:
-    """A request with an ``Authorization`` header, which may turn out to use a genuine token.
+    """A request that has a token in its ``Authorization`` header or in its body, which may turn out to be genuine.
 
     The token check sets ``was_looked_at`` when it begins, ``token`` once the token is genuine, and ``was_accepted``
     when nothing about the token itself forbids its use. With ``service_id``, the request is one to this service, and
     ``method`` and ``target`` are those that its proxy says.
+
+    ``is_told_by_service``: a service asks about a token that it was sent. Then the answer's headers say nothing about
+    the token. ``is_from_client``: whether ``ip`` is the address that uses the token, and not that of the service.
+    ``refusal``: the status and the code to log, if the status of the answer is another one: a service is told with
+    200 that a token is not good (RFC 7662 section 2.2).
     """
 
     request_id: uuid.UUID
@@ -31,7 +36,15 @@ class OpenUse:
     service_id: uuid.UUID | None = None
     was_looked_at: bool = False
     was_accepted: bool = False
+    is_told_by_service: bool = False
+    is_from_client: bool = True
+    refusal: tuple[int, str] | None = None
     _clock: float = field(default_factory=time.perf_counter)
+
+    @property
+    def client_ip(self) -> str | None:
+        """The address that uses the token; ``None`` if it is not known."""
+        return self.ip if self.is_from_client else None
 
     def duration_ms(self) -> int:
         return round((time.perf_counter() - self._clock) * 1000)

@@ -63,6 +63,16 @@ class TokenUseQuerySet(LogQuerySet["TokenUse"]):
         """Uses of expired tokens, including tokens that were expired early."""
         return self.filter(reason__in=[self.model.Reason.EXPIRED, self.model.Reason.REVOKED])
 
+    def with_services(self) -> Self:
+        """With the service of each entry: one query for all entries of a page, and none if they have no service."""
+        return self.prefetch_related(models.Prefetch("service", self.services()))
+
+    def services(self) -> models.QuerySet[Any]:
+        """All services, with what pages show of them. By the relation, because their app is on a higher floor."""
+        service: Any = self.model._meta.get_field("service").related_model
+        rows: models.QuerySet[Any] = service.objects.only("name", "slug", "scopes")
+        return rows
+
 
 class ActivityQuerySet(LogQuerySet["Activity"]):
     person_field = "actor"

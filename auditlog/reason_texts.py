@@ -54,6 +54,21 @@ EXPLANATIONS: dict[str, Text] = {
         "the portal expired all tokens of this family. If one script called twice, create a new token for it. "
         "Otherwise, find out who uses this address and program."
     ),
+    Reason.WRONG_AUDIENCE: _(
+        "The token was made for something else: a token is either for the portal's API or for one service. Create a "
+        "token for what the script calls."
+    ),
+    Reason.SERVICE_DISABLED: _(
+        "The service is switched off in the portal, so none of its tokens work. Ask an Administrator."
+    ),
+    Reason.PATH_NOT_ALLOWED: _(
+        "No rule of the service opens this method and path, whatever scopes the token has. If the script needs it, ask "
+        "an Administrator to change the rules of the service."
+    ),
+    Reason.AMBIGUOUS_PATH: _(
+        "The portal and the service could read this request in different ways: for example, its path contains “..” or "
+        "an encoded slash, or it is for another host. Send the request in its plain form."
+    ),
     Reason.THROTTLED: _("Too many requests in a short time. Wait for the time that `Retry-After` in the answer gives."),
     Reason.INVALID_REQUEST: _(
         "The request itself was wrong: its body, a field or a parameter. The answer said which; nothing was changed."
@@ -65,3 +80,36 @@ EXPLANATIONS: dict[str, Text] = {
     Reason.NOT_FOUND: _("There is no operation at this address. The API reference lists all operations."),
     Reason.ERROR: _("The portal failed, and nothing was changed. Try again. If it fails again, report the request ID."),
 }
+
+# What differs for a use of a service.
+OF_SERVICES: dict[str, Text] = {
+    Reason.OK: _(
+        "The token was valid, and its owner was allowed to use the service. The service itself may still have refused "
+        "the request."
+    ),
+    Reason.INSUFFICIENT_SCOPE: _(
+        "None of the token's scopes allows this request to the service. You can't add scopes to a token: create a new "
+        "one with a scope that allows it, and expire this one."
+    ),
+    Reason.FORBIDDEN: _(
+        "The token's owner isn't allowed to use this service, or the portal did not trust the program that asked. An "
+        "Administrator can change who may use the service."
+    ),
+    Reason.NOT_FOUND: _("The service has nothing at this address."),
+    Reason.ERROR: _(
+        "The portal failed, so the request did not reach the service. Try again. If it fails again, report the request "
+        "ID."
+    ),
+}
+# What differs if the service checked the token itself.
+REPORTED: dict[str, Text] = {
+    Reason.OK: _("The service checked the token itself, accepted it, and reported this use to the portal."),
+}
+
+
+def explanation_of(entry: TokenUse) -> Text:
+    """Empty for a reason that is not one of ours."""
+    texts = EXPLANATIONS
+    if entry.service_id:
+        texts = {**EXPLANATIONS, **OF_SERVICES, **(REPORTED if entry.reported_at else {})}
+    return texts.get(entry.reason, "")

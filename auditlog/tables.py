@@ -10,7 +10,7 @@ from django.utils.translation import gettext, gettext_lazy
 from django_tables2 import Column
 
 from auditlog.models import Activity, TokenUse
-from core.api.scopes import labels_of
+from core.api.scopes import in_order
 from core.badges import SERVICE_ACCOUNT, Badge
 from core.pages.addresses import address_of
 from core.pages.line_breaks import breakable, ip_address
@@ -33,6 +33,10 @@ _REFUSED: dict[str, Text] = {
     TokenUse.Reason.NOT_STARTED: gettext_lazy("Refused: token not started"),
     TokenUse.Reason.USED_UP: gettext_lazy("Refused: no use left"),
     TokenUse.Reason.TOKEN_REUSED: gettext_lazy("Refused: replaced token reused"),
+    TokenUse.Reason.WRONG_AUDIENCE: gettext_lazy("Refused: made for something else"),
+    TokenUse.Reason.SERVICE_DISABLED: gettext_lazy("Refused: service switched off"),
+    TokenUse.Reason.PATH_NOT_ALLOWED: gettext_lazy("Refused: path closed by the service's rules"),
+    TokenUse.Reason.AMBIGUOUS_PATH: gettext_lazy("Refused: ambiguous request"),
     TokenUse.Reason.THROTTLED: gettext_lazy("Refused: too many requests"),
     TokenUse.Reason.INVALID_REQUEST: gettext_lazy("Refused: invalid request"),
     TokenUse.Reason.CONFLICT: gettext_lazy("Refused: conflict"),
@@ -41,11 +45,27 @@ _REFUSED: dict[str, Text] = {
 }
 
 
+REPORTED = Badge("↩", gettext_lazy("Reported"), "neutral")
+
+
 def outcome_badge(entry: TokenUse) -> Badge:
     if entry.outcome == TokenUse.Outcome.ALLOWED:
         return Badge("●", TokenUse.Outcome.ALLOWED.label, "good")
     label = _REFUSED.get(entry.reason) or gettext("Refused: %(reason)s") % {"reason": entry.reason.lower()}
     return Badge("⊘", label, "bad")
+
+
+def scopes_of(entry: TokenUse) -> list[Any]:
+    """The token's scopes that are known. Those of a service are known only to the service."""
+    # SQLite may have stored bytes.
+    scope = str(entry.scope)
+    chosen = entry.service.chosen(scope) if entry.service_id and entry.service else []
+    return chosen or in_order(scope)
+
+
+def scope_labels(entry: TokenUse) -> str:
+    """For tables. The ids themselves if none is known."""
+    return ", ".join(scope.label for scope in scopes_of(entry)) or str(entry.scope)
 
 
 class LogTable(PortalTable):
@@ -134,13 +154,24 @@ class OneTokenUseTable(LogTable):
         }
 
     def render_target(self, record: TokenUse) -> SafeString:
-        return format_html("<code>{} {}</code>", record.method, breakable(str(record.target)))
+        request = format_html("<code>{} {}</code>", record.method, breakable(str(record.target)))
+        return self.of_service(record, request) if record.service_id else request
+
+    def of_service(self, record: TokenUse, request: SafeString) -> SafeString:
+        """The request with the name of the service before it, and whether the service has reported it."""
+        reported = format_html(" {}", badge(REPORTED)) if record.reported_at else ""
+        return format_html("{} {}{}", self.service_name(record), request, reported)
+
+    def service_name(self, record: TokenUse) -> SafeString:
+        """If the service is gone, its id."""
+        name = record.service.name if record.service else record.service_id
+        return format_html('<span class="tag" data-service="{}">{}</span>', record.service_id, name)
 
     def render_outcome(self, record: TokenUse, column: BadgeColumn) -> SafeString:
         return column.render(outcome_badge(record))
 
-    def render_scope(self, value: str) -> str:
-        return labels_of(value)
+    def render_scope(self, record: TokenUse) -> str:
+        return scope_labels(record)
 
 
 class OrganizationOneTokenUseTable(OneTokenUseTable):
@@ -169,6 +200,9 @@ class TokenUseTable(OneTokenUseTable):
         url = address_of(settings.ACCESS_TOKEN_PAGE, record.token_id)
         return format_html('<a href="{}">{}</a>', url, record.token_name)
 
+    def service_name(self, record: TokenUse) -> SafeString:
+        return self.narrowed_link(super().service_name(record), service=str(record.service_id))
+
 
 class OrganizationTokenUseTable(TokenUseTable):
     """The log of all tokens in the organization. A token links to its entries: not every reader can open its page."""
@@ -183,13 +217,13 @@ class OrganizationTokenUseTable(TokenUseTable):
         sequence = ("at", "owner_email", "token_name", "...")
         exclude = ("scope",)
 
-    def render_owner_email(self, value: str) -> SafeString:
-        return self.person_link(value)
+    def render_owner_email(self, value: Any) -> SafeString:
+        return self.person_link(str(value))
 
     def render_token_name(self, record: TokenUse) -> SafeString:
         # The scopes are below the name, because this log has one column more than a person's own.
         link = self.token_link(record)
-        return format_html('{} <span class="hint below not-printed">{}</span>', link, labels_of(record.scope))
+        return format_html('{} <span class="hint below not-printed">{}</span>', link, scope_labels(record))
 
 
 class ActivityTable(LogTable):
@@ -236,5 +270,5 @@ class OrganizationActivityTable(ActivityTable):
     class Meta(ActivityTable.Meta):
         sequence = ("at", "actor_email", "...")
 
-    def render_actor_email(self, value: str) -> SafeString:
-        return self.person_link(value)
+    def render_actor_email(self, value: Any) -> SafeString:
+        return self.person_link(str(value))

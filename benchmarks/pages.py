@@ -77,7 +77,7 @@ TYPED = [
 # Files, what is no page, Django admin, and what ends the walk.
 NOT_PAGES = re.compile(
     r"/static/|/admin/|/api/(?!docs/)|/scim/|/export/|/record/|/logout/|/download/|\.well-known|/readyz|/healthz|/progress/|"
-    r"favicon|robots|/suggestions/|/callback/|/tokens/name/|/tokens/scopes/"
+    r"favicon|robots|/suggestions/|/callback/|/auth/|/tokens/name/|/tokens/scopes/"
 )
 # Pages that need more than the links of people in the demo, and what they need.
 NOT_REACHED = {
@@ -109,6 +109,8 @@ NOT_REACHED = {
     "/organization/tokens/expire/": "chosen tokens",
     "/pipelines/<id:pk>/access-rules/<id:rule_pk>/remove/": "an access rule of the first pipeline",
     "/profile/tokens/<id:pk>/reveal/": "a new token",
+    "/services/<id:pk>/open/": "a service",
+    "/services/<id:pk>/sign-out/": "a service",
 }
 HEAD = ["page", "as", "queries", "ms", "as a User, ms", "elapsed ms", "KiB", "KiB sent", "reached"]
 QUERIES, USER_MS = HEAD.index("queries"), HEAD.index("as a User, ms")

@@ -34,7 +34,39 @@ def prepare() -> dict[str, Any]:
     )
     end = timezone.now().replace(microsecond=0) + timedelta(days=7)
     _, signed = issue_and_reveal_token(actor=person, name="bench", chosen=[scopes.API], expires_at=end)
-    return {"authorization": f"Bearer {signed}", "log_columns": log_columns()}
+    return {"authorization": f"Bearer {signed}", "log_columns": log_columns(), "service": prepare_service(person)}
+
+
+def prepare_service(person: Any) -> dict[str, str]:
+    """A service that a proxy asks for, with the path rules of a usual one, and a token for it."""
+    from django.utils import timezone
+
+    from gateway.models import Service
+    from tokens.models import Token
+    from tokens.services import reveal_token
+
+    service = Service.objects.create(
+        organization=person.organization,
+        name="Grafana",
+        name_key="grafana",
+        slug="grafana",
+        scopes=[{"name": "read", "label": "Read", "description": "Read.", "only_reads": True}],
+        rules="* /admin/** nobody\nPOST,PUT,DELETE /api/** nobody\nGET,HEAD /** read",
+        site_roles="user",
+    )
+    now = timezone.now().replace(microsecond=0)
+    token = Token.objects.create(
+        owner=person,
+        organization=person.organization,
+        service=service,
+        name="grafana",
+        live_name_key="grafana",
+        scope="service:grafana:read",
+        created_at=now,
+        expires_at=now + timedelta(days=7),
+    )
+    _, signed = reveal_token(actor=person, token=token)
+    return {"id": str(service.pk), "token_id": str(token.pk), "authorization": f"Bearer {signed}"}
 
 
 def command() -> list[str]:

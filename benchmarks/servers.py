@@ -80,7 +80,7 @@ def serving(module: str, database: str, *, processes: int = 1) -> Iterator[Serve
     It is pinned to as many cores as it has processes.
     """
     with directory_for_data() as directory, empty_database(database) as database_url:
-        port = _free_port()
+        port = free_port()
         environment = environment_of(directory, database_url, port)
         prepared = _tell(module, "prepare", environment)
         *command, application = _tell(PORTAL, "command", environment)
@@ -96,6 +96,24 @@ def serving(module: str, database: str, *, processes: int = 1) -> Iterator[Serve
             yield Server(module, environment, database_url, port, process.pid, prepared)
         finally:
             _stop(process)
+
+
+@contextmanager
+def also_serving(server: Server) -> Iterator[int]:
+    """Runs a second web server of the portal with the data of the first, on another core. Yields its port."""
+    port = free_port()
+    *command, application = _tell(PORTAL, "command", {**server.environment, "PORTAL_PORT": str(port)})
+    process = subprocess.Popen(
+        ["taskset", "--cpu-list", str(_cores[-1]), *command, application],  # noqa: S607
+        env={**server.environment, "PORTAL_PORT": str(port)},
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    try:
+        _wait_until_it_answers(process, port)
+        yield port
+    finally:
+        _stop(process)
 
 
 def end_cleanly_on_sigterm() -> None:
@@ -159,6 +177,8 @@ def environment_of(directory: str, database_url: str, port: int) -> dict[str, st
         "PORTAL_PORT": str(port),
         "PORTAL_URL": f"http://{HOST}:{port}",
         "DATABASE_URL": database_url,
+        # For proxies in front of services.
+        "TRUSTED_PROXIES": HOST,
         # Requests are counted as usual, but never reach a limit.
         **dict.fromkeys(("API_LIMIT_TOKEN", "API_LIMIT_USER", "API_LIMIT_ADDRESS"), "1000000/m"),
         # Static files are not collected, because only the API is measured. WhiteNoise warns about this.
@@ -187,7 +207,7 @@ def _pinned_to_cores(number: int) -> list[str]:
     return ["taskset", "--cpu-list", ",".join(map(str, _cores[:number]))]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -252,6 +252,21 @@ class IdFilter(django_filters.Filter):
     field_class = IdField
 
 
+class IdOrWordField(IdField):
+    """An id, or the one ``word`` that stands for rows without one."""
+
+    def __init__(self, *, word: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.word = word
+
+    def to_python(self, value: Any) -> Any:
+        return value if value == self.word else super().to_python(value)
+
+
+class IdOrWordFilter(django_filters.Filter):
+    field_class = IdOrWordField
+
+
 class RowField(ModelChoiceField):
     """Django would accept an id in any form that Python reads."""
 

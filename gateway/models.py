@@ -1,7 +1,7 @@
 """Services: programs of an organization that its tokens open. They, or the proxies in front of them, ask the portal."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -10,13 +10,13 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy
 
-from accounts.models import SubjectRule
+from accounts.models import SubjectRule, User
 from accounts.roles import SiteRole
 from core.api.audiences import audience_of
 from core.api.scopes import ServiceScope
 from gateway import path_rules, request_paths
 from gateway.path_rules import PathRule
-from gateway.querysets import ServiceCredentialQuerySet, ServiceQuerySet, ServiceRuleQuerySet
+from gateway.querysets import ServiceCredentialQuerySet, ServiceQuerySet, ServiceRuleQuerySet, ServiceSessionQuerySet
 
 NAME_MAX_LENGTH = 100
 SLUG_MAX_LENGTH = 20
@@ -26,6 +26,7 @@ DESCRIPTION_MAX_LENGTH = 500
 ADDRESS_MAX_LENGTH = 200
 SCOPES_LIMIT = 20
 RULES_LIMIT = 200
+LAST_USED_RESOLUTION = timedelta(minutes=1)
 
 
 class Check(models.TextChoices):
@@ -189,3 +190,43 @@ class ServiceCredential(models.Model):
 
     def works_at(self, at: datetime) -> bool:
         return self.ends_at is None or at < self.ends_at
+
+    def mark_used(self, *, at: datetime) -> None:
+        """Saves the use, at most once a minute. If several requests come at once, one of them writes."""
+        if self.last_used_at is None or at - self.last_used_at >= LAST_USED_RESOLUTION:
+            stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=at - LAST_USED_RESOLUTION)
+            ServiceCredential.objects.filter(stale, pk=self.pk).update(last_used_at=at)
+
+
+class ServiceSession(models.Model):
+    """A person's session at one service, which their browser opened from a session of the portal and which ends with
+    it.
+
+    It begins with a code that the browser takes to the service's host (``code_digest``), and that works only in the
+    browser with the right nonce (``nonce_digest``). There the code is exchanged for a cookie (``cookie_digest``).
+    All three are SHA-256 digests of 256 random bits. ``expires_at``: when the code ends, then when the session ends.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="sessions")
+    portal_session = models.ForeignKey("usersessions.UserSession", on_delete=models.CASCADE, related_name="+")
+    has_second_factor = models.BooleanField(editable=False)
+    nonce_digest = models.CharField(max_length=64, editable=False)
+    code_digest = models.CharField(max_length=64, unique=True, editable=False)
+    cookie_digest = models.CharField(max_length=64, unique=True, null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    seen_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(editable=False, db_index=True)
+
+    objects: ClassVar[ServiceSessionQuerySet] = ServiceSessionQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ["-created_at", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.service_id}: {self.created_at:%Y-%m-%d}"
+
+    @property
+    def person(self) -> User:
+        person: User = self.portal_session.user
+        return person

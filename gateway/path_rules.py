@@ -5,8 +5,8 @@
     GET       /public/**          any
     *         /admin/**           nobody
 
-Each line has methods, a path and a need. ``*`` as the method stands for all. In a path, ``*`` stands for any part of a
-segment, and ``**`` at the end for all that follows. The need is the name of a scope of the service, ``any`` for every
+Each line has methods, a path and a need. ``*`` as the method is for all. In a path, ``*`` is any part of a
+segment, and ``**`` at the end is all that follows. The need is the name of a scope of the service, ``any`` for every
 token of the service, or ``nobody``. What no line matches is refused.
 """
 

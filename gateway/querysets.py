@@ -10,9 +10,15 @@ import gateway.models
 from accounts.models import User
 from accounts.querysets import OrganizationRowsQuerySet, SubjectRuleQuerySet
 from accounts.roles import Ability
+from accounts.security import sessions
 
 if TYPE_CHECKING:
-    from gateway.models import Service, ServiceCredential, ServiceRule  # noqa: F401  (in the class's base)
+    from gateway.models import (  # noqa: F401  (in the classes' bases)
+        Service,
+        ServiceCredential,
+        ServiceRule,
+        ServiceSession,
+    )
 
 
 class ServiceQuerySet(OrganizationRowsQuerySet["Service"]):
@@ -30,6 +36,10 @@ class ServiceQuerySet(OrganizationRowsQuerySet["Service"]):
         if not user.is_active or user.organization_id is None:
             return self.none()
         return self.in_organization(user).open_to(user).filter(is_enabled=True)
+
+    def opened_in_browsers(self) -> Self:
+        """Those that people can open without a token: their proxies ask the portal."""
+        return self.filter(allows_sessions=True, check_by=gateway.models.Check.FORWARD_AUTH)
 
     def open_to(self, user: User) -> Self:
         """By the site role, or by an access rule for the person or one of their groups."""
@@ -54,3 +64,9 @@ class ServiceRuleQuerySet(SubjectRuleQuerySet["ServiceRule"]):
 class ServiceCredentialQuerySet(models.QuerySet["ServiceCredential"]):
     def working(self, at: datetime) -> Self:
         return self.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=at))
+
+
+class ServiceSessionQuerySet(models.QuerySet["ServiceSession"]):
+    def working(self, at: datetime) -> Self:
+        """Those whose code or session has not expired, and whose portal session nobody has ended."""
+        return self.filter(expires_at__gt=at, portal_session__in=sessions.not_ended().order_by().values("pk"))

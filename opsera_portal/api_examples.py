@@ -11,6 +11,7 @@ from typing import Any
 ACCOUNT = "5b1d9e2a-6c3f-4b8e-9d47-3f0a1c2b7e64"
 PERSON, OTHER_PERSON, GROUP = (f"0190a1b2-0000-7000-8000-00000000000{n}" for n in (1, 2, 3))
 TOKEN, PIPELINE, STEP, RUN, ENTRY = (f"0190a1b2-0000-7000-8000-00000000000{n}" for n in (4, 5, 6, 7, 8))
+SERVICE = "7d3e8c52-1f4a-4e0b-9a6d-2c5b8f01e734"
 EMAIL, NAME = "dana@example.com", "Dana Moreau"
 OTHER_EMAIL, OTHER_NAME = "sam@example.com", "Sam Okafor"
 # Has the form of a token, and no portal signed it. Put together here, so that no scanner takes it for a leaked one.
@@ -178,7 +179,16 @@ ACCOUNT_FIELDS = {
 }
 PIPELINE_FIELDS = {"id": PIPELINE, "name": "Build and test", "owner_email": EMAIL}
 ACTIVITY_FIELDS = {"type": "pipeline", "action": "pipeline.started", "details": {"run": 1}}
-USE_FIELDS = {"status": 200, "reason": "ok"}
+SERVICE_FIELDS = {"id": SERVICE, "name": "Grafana", "short_name": "grafana"}
+USE_FIELDS = {
+    "status": 200,
+    "reason": "ok",
+    "scope": "service:grafana:read",
+    "method": "GET",
+    "target": "/api/dashboards/7",
+    "service": SERVICE_FIELDS,
+    "reported_at": None,
+}
 RUN_FIELDS = {"id": RUN, "status": "success"}
 STEP_FIELDS = {"id": STEP, "name": "Build", "kind": "http_call", "method": "POST"}
 NEW_PERSON = {"email": "robin@example.com", "name": "Robin Silva", "groups": [GROUP]}
@@ -566,10 +576,9 @@ def _id_in(path: str) -> Any:
 def _add_exports(result: Shape, log: str, row: dict[str, Any]) -> None:
     """The organization's log and the person's own are exported alike, as CSV or JSON Lines."""
     own = {"logs_user_tokens": "me_authentication_log", "logs_user_actions": "me_activity_log"}[log]
-    values = [json.dumps(value) if isinstance(value, dict) else value for value in row.values()]
-    quoted = [str(value) if isinstance(value, int) else '"' + str(value).replace('"', '""') + '"' for value in values]
+    cells = _as_cells(row)
     examples = {
-        "text/csv": f"{','.join(row)}\r\n{','.join(quoted)}\r\n",
+        "text/csv": f"{','.join(cells)}\r\n{','.join(cells.values())}\r\n",
         "application/jsonl": json.dumps(row) + "\n",
     }
     for item in result["paths"].values():
@@ -577,6 +586,22 @@ def _add_exports(result: Shape, log: str, row: dict[str, Any]) -> None:
             if operation["operationId"] in (f"{log}_export", f"{own}_export"):
                 for kind, content in operation["responses"]["200"]["content"].items():
                     content["example"] = examples[kind]
+
+
+def _as_cells(row: dict[str, Any]) -> dict[str, str]:
+    """In CSV, the service has a column for each of its fields, and details are JSON."""
+    service = row.get("service", {})
+    flat = {name: value for name, value in row.items() if name not in {"service", "reported_at"}}
+    flat |= {f"service_{name}": value for name, value in service.items()}
+    flat |= {"reported_at": row["reported_at"]} if "reported_at" in row else {}
+    return {name: _as_cell(value) for name, value in flat.items()}
+
+
+def _as_cell(value: Any) -> str:
+    if value is None or isinstance(value, int):
+        return "" if value is None else str(value)
+    text = json.dumps(value) if isinstance(value, dict) else str(value)
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _example(shape: Shape, components: Shape, name: str = "") -> Any:

@@ -24,6 +24,7 @@ WAIT_FOR_OTHERS_SECONDS = 5
 LEFT_OUT = {
     "django_session": "session data, for example links that people are about to use, and unfinished sign-ins",
     "usersessions_usersession": "the list of sessions",
+    "gateway_servicesession": "sessions of people at services, which belong to those of the portal",
     "core_keptform": "forms that were sent after a session ended, kept for an hour",
     "portal_cache": "anything that a library caches",
     "account_emailconfirmation": "keys of links that confirm an e-mail address",

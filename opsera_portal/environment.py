@@ -343,7 +343,7 @@ class Demo(Group):
     )
     DEMO_ECHO_PORT: OtherPort = variable(
         "port",
-        "Where the demo's pipelines call, on 127.0.0.2",
+        "Where the demo's pipelines call, on 127.0.0.2, and where its service answers, on 127.0.0.3",
         default=None,
         unset="`PORTAL_PORT` + 1",
     )

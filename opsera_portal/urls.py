@@ -5,7 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from core.api.schema_view import SchemaView
 from core.api.views import UnknownRouteView
-from gateway.urls import check_patterns
+from gateway.urls import check_patterns, well_known_patterns
 from opsera_portal import views
 
 handler400 = "core.pages.errors.bad_request"
@@ -34,6 +34,7 @@ urlpatterns = [
     path("", include("tokens.urls")),
     path("", include("tokens.log_urls")),
     path("", include("pipelines.urls")),
+    path("", include("gateway.session_urls")),
     path("who-may-do-what/", views.WhoMayDoWhatView.as_view(), name="who_may_do_what"),
     path("api/schema/", SchemaView.as_view(), name="api_schema"),
     path("api/docs/", views.ApiDocsView.as_view(), name="api_docs"),
@@ -43,5 +44,6 @@ urlpatterns = [
     path("readyz", views.readyz, name="readyz"),
     path("favicon.ico", views.favicon, name="favicon"),
     path("robots.txt", views.robots, name="robots"),
+    *well_known_patterns,
     path(".well-known/security.txt", views.security_txt, name="security_txt"),
 ]

@@ -55,9 +55,14 @@ class AccessTokenAuthentication(JWTAuthentication):
 def check_token(request: HttpRequest, header: str, *, service_id: uuid.UUID | None = None) -> Token:
     """The token in this ``Authorization`` header, after all checks. ``service_id``: the service that it must be for;
     ``None`` for the portal's own API. Raises ``TokenRefused`` or ``Throttled``."""
+    use_of(request).was_looked_at = True
+    return check_encoded(request, _bearer(request, header), service_id=service_id)
+
+
+def check_encoded(request: HttpRequest, encoded: str, *, service_id: uuid.UUID | None) -> Token:
+    """As `check_token`, for a token that the request has elsewhere."""
     use = use_of(request)
     use.was_looked_at = True
-    encoded = _bearer(request, header)
     claims = _genuine(request, encoded)
     token = _known(request, claims)
     use.token = token
@@ -71,9 +76,9 @@ def check_token(request: HttpRequest, header: str, *, service_id: uuid.UUID | No
     if token.not_before is not None:
         _check_started(token, use.at)
     if token.networks:
-        _check_network(token, request)
+        _check_network(token, use.client_ip)
     if organization.token_networks:
-        _check_network_of_organization(organization, request)
+        _check_network_of_organization(organization, use.client_ip)
     if token.max_uses is not None:
         _take_use(token, use.at)
     if token.is_limited:
@@ -157,14 +162,12 @@ def _check_started(token: Token, at: datetime) -> None:
         raise TokenRefused("not_started", f"The token works from {token.not_before:%Y-%m-%dT%H:%M:%SZ} on.")
 
 
-def _check_network(token: Token, request: HttpRequest) -> None:
-    address = getattr(request, "client_address", None)
+def _check_network(token: Token, address: str | None) -> None:
     if not is_inside(token.networks, address):
         raise TokenRefused("network_not_allowed", f"The token can't be used from {address or 'an unknown address'}.")
 
 
-def _check_network_of_organization(organization: "Organization", request: HttpRequest) -> None:
-    address = getattr(request, "client_address", None)
+def _check_network_of_organization(organization: "Organization", address: str | None) -> None:
     if not is_inside(organization.token_networks, address):
         raise TokenRefused(
             "network_policy",

@@ -1,4 +1,4 @@
-"""Encodes and decodes tokens. No other module knows their format.
+"""Encodes and decodes tokens, and signs answers about them. No other module knows their format.
 
 Header: ``alg``, ``kid``, ``typ: at+jwt`` (RFC 9068). Claims: ``iss``, ``aud`` (the portal or one service:
 `core/api/audiences.py`), ``sub`` (owner), ``jti`` (token), ``iat``, ``nbf``, ``exp`` (whole
@@ -8,6 +8,7 @@ seconds), ``scope`` (RFC 6749), ``account`` (organization), ``token_type``.
 import hashlib
 import json
 import re
+import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tokens.models import Token
 
 TYPE = "at+jwt"
+INTROSPECTION_TYPE = "token-introspection+jwt"
 TOKEN_TYPE = "personal_access"  # noqa: S105
 MAX_LENGTH = 4096
 # The clocks of two machines differ by some seconds, and one may check a token that the other has just signed (RFC 7519
@@ -89,7 +91,13 @@ class AccessToken(BaseToken):
 def encode(token: "Token") -> tuple[str, str]:
     """The signed JWT for a token's metadata, and the id of the key that signed it."""
     key = key_ring().current
-    payload = {
+    return AccessToken._token_backend.encode(claims_of(token), key), key.id
+
+
+def claims_of(token: "Token") -> dict[str, Any]:
+    """What the JWT of a token says. A token that has ended early says another ``exp`` than the JWT that was shown."""
+    return {
+        "iss": settings.TOKEN_ISSUER,
         "aud": audience_of(token.service_id),
         "sub": str(token.owner_id),
         "jti": str(token.pk),
@@ -100,7 +108,15 @@ def encode(token: "Token") -> tuple[str, str]:
         "account": token.organization.slug,
         "token_type": TOKEN_TYPE,
     }
-    return AccessToken._token_backend.encode(payload, key), key.id
+
+
+def sign_introspection(answer: dict[str, Any], *, client_id: str) -> str:
+    """The answer to a service that asked about a token, as a JWT (RFC 9701 section 5). Its type and its lack of ``sub``
+    and ``exp`` keep it from being taken for a token."""
+    key = key_ring().current
+    claims = {"iss": settings.TOKEN_ISSUER, "aud": client_id, "iat": int(time.time()), "token_introspection": answer}
+    headers = {"typ": INTROSPECTION_TYPE, "kid": key.id}
+    return pyjwt.encode(claims, key.private_key, algorithm=key.algorithm, headers=headers)
 
 
 def decode(encoded: str) -> VerifiedClaims:

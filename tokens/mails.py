@@ -58,20 +58,26 @@ class EarlyEndMails:
     service account, tells each person who answers for it.
 
     The mails are written in the transactions that end the tokens. So everyone is told, even if the action is
-    interrupted. ``besides``: who ends them, and needs no mail. ``mail`` takes the owner's id, the ids of the first
-    tokens, how many tokens there are, and the reader's id if that is another one.
+    interrupted. ``besides``: who ends them, and needs no mail. ``by``: the name of what ends them, if that is neither a
+    person nor the operator. ``mail`` takes the owner's id, the ids of the first tokens, how many tokens there are, and
+    the reader's id if that is another one.
     """
 
     def __init__(
-        self, kind: Kind = EXPIRED_EARLY, mail: MailKind[...] | None = None, *, besides: User | None = None
+        self,
+        kind: Kind = EXPIRED_EARLY,
+        mail: MailKind[...] | None = None,
+        *,
+        besides: User | None = None,
+        by: str = "",
     ) -> None:
-        self._kind, self._mail, self._besides = kind, mail or expired_mail, besides
+        self._kind, self._mail, self._besides, self._by = kind, mail or expired_mail, besides, by
         self._put: dict[To, tuple[OutgoingMail, list[str]]] = {}
 
     def add(self, ended: Iterable[Token]) -> None:
         """Call it in the transaction that ends these tokens."""
         new: dict[To, list[str]] = {}
-        for to, token_ids in _to_mail(self._kind, ended, besides=self._besides).items():
+        for to, token_ids in _to_mail(self._kind, ended, besides=self._besides, by=self._by).items():
             row, earlier = self._put.get(to, (None, []))
             together = [*earlier, *token_ids]
             if row is not None and self._mail.change(row, *_arguments(to, together)):
@@ -84,7 +90,7 @@ class EarlyEndMails:
             self._put[to] = (row, token_ids)
 
 
-def _to_mail(kind: Kind, ended: Iterable[Token], besides: User | None = None) -> dict[To, list[str]]:
+def _to_mail(kind: Kind, ended: Iterable[Token], besides: User | None = None, by: str = "") -> dict[To, list[str]]:
     """Stores what people are told. Returns the tokens' ids for those who want a mail at once."""
     tokens = {token.pk: token for token in ended}
     readers = readers_of(tokens.values())
@@ -95,7 +101,7 @@ def _to_mail(kind: Kind, ended: Iterable[Token], besides: User | None = None) ->
             token,
             [reader for reader in readers[token.owner_id] if reader != besides],
             kind,
-            actor=name_of(token.revoked_by),
+            actor=name_of(token.revoked_by) or by,
             reason=token.revoke_reason,
         )
     )
@@ -209,6 +215,20 @@ def reuse_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> 
 @mail_kind(gettext_lazy("Token expired early"))
 def expired_mail(owner_id: str, token_ids: Sequence[str], count: int, reader_id: str = "") -> EmailMessage | None:
     """Tells an owner that someone else ended ``count`` of their tokens in one action. ``token_ids`` are the first."""
+    return _early_end_mail(owner_id, token_ids, count, reader_id)
+
+
+@mail_kind(gettext_lazy("Token expired by a service"))
+def ended_by_service_mail(
+    owner_id: str, token_ids: Sequence[str], count: int, reader_id: str = ""
+) -> EmailMessage | None:
+    """Tells an owner that the service for which their tokens were made ended them."""
+    return _early_end_mail(owner_id, token_ids, count, reader_id, is_by_service=True)
+
+
+def _early_end_mail(
+    owner_id: str, token_ids: Sequence[str], count: int, reader_id: str, *, is_by_service: bool = False
+) -> EmailMessage | None:
     tokens, reader = _ended_tokens(owner_id, token_ids, reader_id)
     if reader is None:
         return None
@@ -218,6 +238,7 @@ def expired_mail(owner_id: str, token_ids: Sequence[str], count: int, reader_id:
         "count": count,
         "further": count - len(token_ids),
         "end": tokens[0],
+        "service": tokens[0].service if is_by_service else None,
         # On one line, so that a reason can't look like a part of the mail.
         "reason": " ".join(tokens[0].revoke_reason.split()),
     }

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from django.db import models
 from django.db.models import Q, prefetch_related_objects
@@ -159,8 +159,9 @@ class Token(models.Model):
     @property
     def scopes(self) -> Sequence[scopes.Scope]:
         """A query for a token of a service, unless that is loaded."""
-        service = None if self.service_id is None else self.known_service
-        return scopes.in_order(self.scope) if service is None else service.chosen(self.scope)
+        if self.service_id is None:
+            return scopes.in_order(self.scope)
+        return cast(TokenService, self.service).chosen(self.scope)
 
     @property
     def known_service(self) -> TokenService | None:

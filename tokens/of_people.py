@@ -1,6 +1,7 @@
-"""What accounts can do with people's tokens (accounts/access_tokens.py)."""
+"""What accounts and services can do with people's tokens (accounts/access_tokens.py)."""
 
 import uuid
+from typing import Any, cast
 
 from django.db.models import Count, OuterRef, Subquery
 from django.db.models.expressions import Combinable
@@ -11,8 +12,9 @@ from accounts.access_tokens import AccessTokens
 from accounts.models import User
 from auditlog.actions import Action
 from core.types import AccessToken
-from tokens import services
-from tokens.authentication import check_token
+from tokens import for_services, jwt, services
+from tokens.authentication import check_encoded, check_token
+from tokens.leaks import finding, reporting
 from tokens.models import Token
 
 
@@ -30,3 +32,24 @@ class TokensOfPeople(AccessTokens):
 
     def check(self, request: HttpRequest, header: str, *, service_id: uuid.UUID) -> AccessToken:
         return check_token(request, header, service_id=service_id)
+
+    def check_sent(self, request: HttpRequest, encoded: str, *, service_id: uuid.UUID) -> AccessToken:
+        return check_encoded(request, encoded, service_id=service_id)
+
+    def claims_of(self, token: AccessToken) -> dict[str, Any]:
+        return for_services.claims_of(cast(Token, token))
+
+    def sign_introspection(self, answer: dict[str, Any], *, client_id: str) -> str:
+        return jwt.sign_introspection(answer, client_id=client_id)
+
+    def revoke_by_service(
+        self, encoded: str, *, service_id: uuid.UUID, service_name: str, request: HttpRequest
+    ) -> None:
+        for_services.revoke_by_service(encoded, service_id=service_id, service_name=service_name, request=request)
+
+    def report(self, encoded: str, *, request: HttpRequest) -> None:
+        reporting.check_limit(request)
+        reporting.report_tokens(token_ids=finding.genuine_token_ids([encoded]), request=request)
+
+    def metadata(self) -> dict[str, Any]:
+        return for_services.metadata()

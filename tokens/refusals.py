@@ -9,7 +9,6 @@ from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
-from accounts.services_for_tokens import TokenService
 from auditlog.models import TokenUse
 from core.api import scopes
 from core.api.operations import Operation, object_at, operation_at
@@ -133,18 +132,9 @@ class ServiceRefusal:
     token: Token | None
     pipeline: None = None
 
-    @property
-    def _service(self) -> TokenService | None:
-        service: TokenService | None = self.entry.service
-        return service
-
     @cached_property
     def least_scope(self) -> Scope | None:
-        """The one scope that the request needs. ``None`` if it needs none now, or the token had it."""
-        if self._service is None or self.entry.reason != TokenUse.Reason.INSUFFICIENT_SCOPE:
-            return None
-        needed = self._service.scope_for(self.entry.method, self.entry.target)
-        return None if needed is None or needed.id in self.entry.scope.split() else needed
+        return scope_missing_at_service(self.entry)
 
     @property
     def needed_scopes(self) -> list[Scope]:
@@ -152,18 +142,12 @@ class ServiceRefusal:
 
     @property
     def scopes_with_least(self) -> list[Scope]:
-        if self._service is None or self.least_scope is None:
+        if self.least_scope is None:
             return []
-        return list(self._service.chosen(f"{self.entry.scope} {self.least_scope.id}"))
+        return list(self.entry.service.chosen(f"{self.entry.scope} {self.least_scope.id}"))
 
     @property
     def explanation(self) -> str:
-        if self._service is None:
-            return ""
-        if self.least_scope:
-            return gettext("The token does not have the scope that %(service)s needs for this request.") % {
-                "service": self._service.name
-            }
         is_forbidden = self.entry.reason == TokenUse.Reason.FORBIDDEN
         return self.token.service_closed_because if is_forbidden and self.token else ""
 
@@ -182,3 +166,11 @@ def refusal_of(entry: TokenUse, *, reader: User) -> Refusal | ServiceRefusal | N
         owner=User.objects.select_related("organization").filter(pk=entry.owner_id).first(),
         token=visible.filter(pk=entry.token_id).first(),
     )
+
+
+def scope_missing_at_service(entry: TokenUse) -> Scope | None:
+    """The scope that the rules of the service ask for now, if the token was refused because it doesn't have it."""
+    if entry.reason != TokenUse.Reason.INSUFFICIENT_SCOPE or not entry.service_id or entry.service is None:
+        return None
+    needed: Scope | None = entry.service.scope_for(entry.method, entry.target)
+    return needed if needed and needed.id not in entry.scope.split(" ") else None

@@ -115,13 +115,21 @@ def live_sessions(user: User) -> QuerySet[UserSession]:
     return _live().filter(user=user).order_by("-last_seen_at", "-pk")
 
 
-def _live() -> QuerySet[UserSession]:
+def not_ended() -> QuerySet[UserSession]:
+    """Sessions that nobody has ended and that are not too old, also those that are unused for too long."""
     now = timezone.now()
     session = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=now)
-    rows: QuerySet[UserSession] = UserSession.objects.filter(
-        Exists(session), created_at__gt=now - LONGEST, last_seen_at__gt=now - IDLE
-    )
+    rows: QuerySet[UserSession] = UserSession.objects.filter(Exists(session), created_at__gt=now - LONGEST)
     return rows
+
+
+def row_of(request: HttpRequest) -> UserSession | None:
+    """The row of the session of a request; ``None`` for tokens."""
+    return not_ended().filter(session_key=key_of(request)).first()
+
+
+def _live() -> QuerySet[UserSession]:
+    return not_ended().filter(last_seen_at__gt=timezone.now() - IDLE)
 
 
 def live_sessions_of(people: QuerySet[User]) -> QuerySet[UserSession]:

@@ -54,6 +54,7 @@ NOT_WALKED = {
     "/suggestions/subjects/": "sent while somebody types in a field",
     "/suggestions/pipelines/": "sent while somebody types in a field",
     "/suggestions/tags/": "sent while somebody types in a field",
+    "/services/{service}/open/": "a button for a browser that comes from the host of the service",
     "/pipelines/{pipeline}/suggestions/owners/": "sent while somebody types in a field",
     "/pipelines/{pipeline}/suggestions/recipients/": "sent while somebody types in a field",
     "/organization/approvals/{approval}/approve/": "another button of the form to reject",

@@ -64,6 +64,20 @@ class HostNameField(serializers.CharField):
         return address_names.name_of(value)
 
 
+class UsedServiceSerializer(serializers.Serializer[TokenUse]):
+    """The service of an entry; null for the portal's own API."""
+
+    id = serializers.UUIDField(source="service_id")
+    name = serializers.CharField(source="service.name", allow_null=True, help_text="Null if it no longer exists.")
+    short_name = serializers.CharField(source="service.slug", allow_null=True)
+
+    def to_representation(self, instance: TokenUse) -> Any:
+        return super().to_representation(instance) if instance.service_id else None
+
+
+REPORTED_AT = "When the service reported this use, if it checks tokens itself. Null: the portal saw the use itself."
+
+
 class TokenUseSerializer(LogEntrySerializer[TokenUse]):
     """One use of a token."""
 
@@ -74,6 +88,8 @@ class TokenUseSerializer(LogEntrySerializer[TokenUse]):
     user_email = serializers.CharField(source="owner_email", read_only=True)
     createdAt = serializers.DateTimeField(source="at", read_only=True)
     updatedAt = serializers.DateTimeField(source="at", read_only=True)
+    service = UsedServiceSerializer(source="*", read_only=True, allow_null=True)
+    reported_at = serializers.DateTimeField(read_only=True, allow_null=True, help_text=REPORTED_AT)
 
     class Meta:
         model = TokenUse
@@ -96,6 +112,8 @@ class TokenUseSerializer(LogEntrySerializer[TokenUse]):
             "duration_ms",
             "createdAt",
             "updatedAt",
+            "service",
+            "reported_at",
         ]
 
 

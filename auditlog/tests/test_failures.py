@@ -60,7 +60,7 @@ class Web:
         return httpx.get(f"http://127.0.0.1:{self.port}/readyz").status_code
 
     def count(self, table, condition="1 = 1"):
-        with self.portal._connect() as database:
+        with self.portal.connect() as database:
             cursor = database.cursor()
             cursor.execute(f"SELECT count(*) FROM {table} WHERE {condition}")
             return cursor.fetchone()[0]
@@ -275,7 +275,7 @@ def a_full_disk_below_the_log(cluster, web):
         pytest.skip("Only root can mount a small disk, and not in every container")
     os.mkdir(tablespace := f"{cluster.small_disk}/tablespace")
     os.chown(tablespace, pwd.getpwnam("postgres").pw_uid, -1)
-    with web.portal._connect() as database:
+    with web.portal.connect() as database:
         database.autocommit = True
         database.execute(f"CREATE TABLESPACE small LOCATION '{tablespace}'")
         database.execute("ALTER TABLE auditlog_tokenuse SET TABLESPACE small")
@@ -331,7 +331,7 @@ def a_log_whose_second_part_cannot_be_read(web):
 
 
 def run(web, *statements):
-    with web.portal._connect() as database:
+    with web.portal.connect() as database:
         for statement in statements:
             database.execute(statement)
 

@@ -176,6 +176,8 @@ OTHER = {
     "public_id": uuid.UUID(int=9),
     "token_id": uuid.UUID(int=9),
     "owner_id": None,
+    "service_id": uuid.UUID(int=9),
+    "reported_at": datetime(2020, 1, 1, tzinfo=UTC),
     "actor_id": uuid.UUID(int=9),
     "status": 403,
     "duration_ms": 4,

@@ -80,8 +80,9 @@ class LogTableMixin(LiveTableMixin):
         return searched
 
     def count_rows(self, *, up_to: int) -> int | None:
-        # Counting by the index of the token would not check who can see its entries.
-        return None if "token_id" in self.get_export_query() else super().count_rows(up_to=up_to)
+        # Counting by the index of the token or of the service would not check who can see its entries.
+        is_by_other_index = {"token_id", "service"} & self.get_export_query().keys()
+        return None if is_by_other_index else super().count_rows(up_to=up_to)
 
     def get_export_url(self) -> str:
         raise NotImplementedError

@@ -2,16 +2,17 @@
 
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from auditlog import usage
 from auditlog.api.serializers import TokenUseSerializer
 from auditlog.filters import OrganizationTokenUseFilter, TokenUseFilter
 from auditlog.models import Activity, TokenUse
-from auditlog.reason_texts import EXPLANATIONS
-from auditlog.tables import OrganizationTokenUseTable, TokenUseTable, outcome_badge
+from auditlog.querysets import TokenUseQuerySet
+from auditlog.reason_texts import explanation_of
+from auditlog.tables import OrganizationTokenUseTable, TokenUseTable, outcome_badge, scopes_of
 from auditlog.views.base import LogDetailView, LogExportView, LogListView, LogPageMixin, OrganizationLogMixin
-from core.api import scopes
 from core.db.unreadable import mark_unreadable
 
 # Actions that the page of a use shows. No request does more, but the page must stay short whatever happens.
@@ -23,6 +24,10 @@ class TokenUseMixin(LogPageMixin):
     model = TokenUse
     filterset_class = TokenUseFilter
     serializer_class = TokenUseSerializer
+
+    def get_queryset(self) -> QuerySet[Any]:
+        entries: TokenUseQuerySet = super().get_queryset()  # type: ignore[assignment]
+        return entries.with_services()
 
 
 class TokenUseListMixin(TokenUseMixin, LogListView):
@@ -71,8 +76,9 @@ class TokenUseDetailView(TokenUseMixin, LogDetailView):
         entry: TokenUse = self.object
         return super().get_context_data(
             outcome=outcome_badge(entry),
-            explanation=self.explanation() or EXPLANATIONS.get(entry.reason, ""),
-            scopes=scopes.in_order(entry.scope),
+            explanation=self.explanation() or explanation_of(entry),
+            scopes=scopes_of(entry),
+            service_uses_url=f"{self.url('list')}?service={entry.service_id}",
             activity=[*map(mark_unreadable, self.readable(Activity).filter(request_id=entry.request_id)[:MAX_RELATED])],
             activity_view=f"{self.prefix}activity_detail",
             **kwargs,

@@ -52,11 +52,13 @@ COLUMNS = {
     "user_agent": "CASE number % 4 WHEN 0 THEN 'python-httpx/0.28' WHEN 1 THEN 'curl/8.5.0' "
     "WHEN 2 THEN 'Go-http-client/2.0' ELSE 'python-requests/2.32' END",
     "duration_ms": "7",
+    "service_id": "NULL::uuid",
 }
 _ON_SQLITE = COLUMNS | {
     "request_id": f"printf('%012x7%03x8%015x', {_AT} / 1000, n % 4096, n)",
     "at": f"strftime('%Y-%m-%d %H:%M:%S', {_AT} / 1000000, 'unixepoch') || printf('.%06d', {_AT} % 1000000)",
     "ip": "{ip}",
+    "service_id": "NULL",
 }
 _NUMBERS = {
     "postgresql": "generate_series({first}::bigint, {last}::bigint) AS numbers(n)",
@@ -73,7 +75,7 @@ _TYPES = {
         "duration_ms": "integer",
         "number": "integer",
         "is_ended": "integer",
-        **dict.fromkeys(("request_id", "token_id", "owner_id", "organization_id"), "uuid"),
+        **dict.fromkeys(("request_id", "token_id", "owner_id", "organization_id", "service_id"), "uuid"),
     },
     "sqlite": {"id": "integer", "status": "integer", "duration_ms": "integer", "number": "integer"},
 }

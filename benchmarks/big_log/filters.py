@@ -54,6 +54,8 @@ def own_filters(people: People) -> dict[str, dict[str, str]]:
         "scope: security-logs (none)": {"scope": "security-logs"},
         "token_id": {"token_id": str(token_id)},
         "token_id (none)": {"token_id": UNKNOWN_ID},
+        "service: the portal": {"service": "portal"},
+        "service (none)": {"service": UNKNOWN_ID},
         "ip": {"ip": f"{entries.BUSY_NETWORK}7"},
         "ip (none)": {"ip": "192.0.2.1"},
         "ip: a network": {"ip": f"{entries.BUSY_NETWORK}0/24"},

@@ -78,6 +78,8 @@ class TokenUse(models.Model):
     ip = models.GenericIPAddressField(null=True)
     user_agent = models.CharField(max_length=256, blank=True)
     duration_ms = models.PositiveIntegerField()
+    service_id = models.UUIDField(null=True)
+    reported_at = models.DateTimeField(null=True)
 
     objects: ClassVar[models.Manager["TokenUse"]]
 
@@ -86,6 +88,11 @@ class TokenUse(models.Model):
             models.Index(fields=["owner", "-at", "-id"], name="peers_owner_newest"),
             models.Index(fields=["token", "-at", "-id"], name="peers_token_newest"),
             models.Index(fields=["organization", "-at", "-id"], name="peers_organization_newest"),
+            models.Index(
+                fields=["service_id", "-at", "-id"],
+                name="peers_service_newest",
+                condition=models.Q(service_id__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

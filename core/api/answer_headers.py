@@ -1,4 +1,4 @@
-"""The headers of answers to API requests with a token.
+"""The headers of answers to API requests with a token, and to the proxies of services.
 
 There are few, so that a small answer is not mostly headers: those of pages that forbid cameras, frames and referrers
 mean nothing for data that no browser opens as a page (OWASP, REST Security Cheat Sheet).
@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from core.http.own_headers import checked, list_at_once, set_missing, set_own
-from core.http.request_context import carries_token
+from core.http.request_context import carries_token, is_for_proxies
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -31,7 +31,7 @@ class TokenAnswerHeadersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        if carries_token(request):
+        if carries_token(request) or is_for_proxies(request):
             protect(request, response)
             list_at_once(response)
         return response
@@ -39,7 +39,8 @@ class TokenAnswerHeadersMiddleware:
 
 def protect(request: HttpRequest, response: HttpResponseBase) -> None:
     set_missing(response, _CHECKED)
-    if settings.SECURE_HSTS_SECONDS and request.is_secure():
+    # The portal does not decide for the hosts of services and the hosts below them.
+    if settings.SECURE_HSTS_SECONDS and request.is_secure() and not is_for_proxies(request):
         set_own(response, "Strict-Transport-Security", strict_transport_security())
 
 

@@ -10,6 +10,8 @@ from django.conf import settings
 
 from core import ids
 
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+
 
 def audience_of(service_id: uuid.UUID | None) -> str:
     """``None`` stands for the portal's own API."""
@@ -26,6 +28,12 @@ def service_named_in(audience: str) -> uuid.UUID | None:
     if audience_of(found) != audience:
         raise ValueError("An id that is not canonical")
     return found
+
+
+def metadata_url(service_id: uuid.UUID | None) -> str:
+    """Where clients read how to use what the audience names (RFC 9728 section 3.1): the well-known path is inserted
+    before the audience's own."""
+    return audience_of(service_id).replace(settings.TOKEN_ISSUER, f"{settings.TOKEN_ISSUER}{WELL_KNOWN}", 1)
 
 
 def _prefix() -> str:

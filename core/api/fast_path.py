@@ -1,4 +1,5 @@
-"""Fast path for API requests with a token: resolves the URL and calls the view without the page middleware.
+"""Fast path for API requests with a token, and for those of proxies: resolves the URL and calls the view without the
+page middleware.
 
 Sessions, forms, messages and static files belong to pages, and their middleware costs more than checking a token and
 logging its use. Requests with a token need none of it. The few things that they do need from it are done here, and a
@@ -17,18 +18,19 @@ from django.urls import ResolverMatch, resolve
 
 from core.api import problems
 from core.http.public_address import take_host_from_portal_url
-from core.http.request_context import carries_token
+from core.http.request_context import carries_token, is_for_proxies
 from core.http.size_limits import body_is_too_large, check_query_length
 
 
 class TokenFastPathMiddleware:
-    """Answers API requests with an ``Authorization`` header; no middleware below this one sees them."""
+    """Answers API requests with an ``Authorization`` header, and all that proxies of services ask or pass on; no
+    middleware below this one sees them."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not carries_token(request):
+        if not (carries_token(request) or is_for_proxies(request)):
             return self.get_response(request)
         response = cast(HttpResponseBase, _answer_or_error(request))
         if isinstance(response, HttpResponse):

@@ -9,7 +9,15 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
-from core.filters import AddressField, IdField, MomentField, RowField, SearchFilter, StrictFilterSet
+from core.filters import (
+    AddressField,
+    IdField,
+    IdOrWordField,
+    MomentField,
+    RowField,
+    SearchFilter,
+    StrictFilterSet,
+)
 
 
 class StrictFilterBackend(BaseFilterBackend):
@@ -54,6 +62,8 @@ ADDRESS_OR_NETWORK = [
 def _schema(filter_: Filter) -> dict[str, Any]:
     """The values of a filter in JSON Schema."""
     field_class = filter_.field_class
+    if issubclass(field_class, IdOrWordField):
+        return {"type": "string", "anyOf": [{"format": "uuid"}, {"enum": [filter_.extra["word"]]}]}
     if issubclass(field_class, IdField | RowField):
         return {"type": "string", "format": "uuid"}
     if issubclass(field_class, forms.DateField):

@@ -1,11 +1,12 @@
-"""Every error of the API as a problem document (RFC 9457, docs/product.md#errors), and those of SCIM as SCIM has them
-(RFC 7644 section 3.12).
+"""Every error of the API as a problem document (RFC 9457, docs/product.md#errors), those of SCIM as SCIM has them
+(RFC 7644 section 3.12), and those of OAuth as OAuth has them (RFC 6749 section 5.2).
 
 Only this module knows their shape. ``code`` is stable and for programs, ``detail`` is for people. If a request with a
 token is refused, the code is also the reason in the authentication log.
 """
 
 import logging
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,11 +17,12 @@ from django.utils.translation import gettext_noop
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
+from core.api.audiences import metadata_url
 from core.api.scopes import Scope
 from core.db.unavailable import DATABASE_UNAVAILABLE, refused_writes
 from core.errors import DomainError
 from core.http.public_address import SCHEME_UNKNOWN
-from core.http.request_context import is_scim, without_tokens
+from core.http.request_context import is_oauth, is_scim, without_tokens
 from core.seen import ChangedMeanwhile
 
 logger = logging.getLogger(__name__)
@@ -179,9 +181,13 @@ class TokenRefused(exceptions.AuthenticationFailed):
         self.authenticate = bearer_challenge(error="invalid_token", description=detail)
 
 
-def bearer_challenge(*, error: str = "", description: str = "", scope: str = "", realm: str = REALM) -> str:
+def bearer_challenge(
+    *, error: str = "", description: str = "", scope: str = "", realm: str = REALM, service_id: uuid.UUID | None = None
+) -> str:
+    """``service_id``: the service that the request was for; ``None`` for the portal's own API."""
     parts = [f'realm="{realm}"']
-    for name, value in (("error", error), ("error_description", description), ("scope", scope)):
+    said = {"error": error, "error_description": description, "scope": scope}
+    for name, value in (said | {"resource_metadata": metadata_url(service_id)}).items():
         if value:
             parts.append(f'{name}="{value}"')
     return f"Bearer {', '.join(parts)}"
@@ -227,11 +233,23 @@ def error_body(request: HttpRequest, status_code: int, detail: str, code: str = 
     """The error in the shape of the requested address."""
     if is_scim(request):
         return _scim_body(status_code, detail, "")
+    if is_oauth(request):
+        return oauth_body(_OAUTH_ERRORS.get(status_code, "invalid_request"), detail)
     return problem_body(request, status_code, detail=detail, code=code)
 
 
 def content_type_for(request: HttpRequest) -> str:
+    if is_oauth(request):
+        return "application/json"
     return SCIM_CONTENT_TYPE if is_scim(request) else CONTENT_TYPE
+
+
+def oauth_body(error: str, description: str) -> dict[str, Any]:
+    """``error``: for programs. ``description``: for people, in ASCII."""
+    return {"error": error, "error_description": without_tokens(description)}
+
+
+_OAUTH_ERRORS = {429: "temporarily_unavailable", 500: "server_error", 503: "temporarily_unavailable"}
 
 
 def problem_body(

@@ -90,6 +90,12 @@ def comes_from_proxy(request: HttpRequest) -> bool:
     return address is not None and _is_trusted_proxy(address)
 
 
+def read_address(text: str) -> str | None:
+    """The address in its usual form; ``None`` if the text is none."""
+    address = _parse(text)
+    return str(address) if address else None
+
+
 def user_agent(request: HttpRequest) -> str:
     """The ``User-Agent`` header, shortened, on one line, and without tokens."""
     sent = request.META.get("HTTP_USER_AGENT", "")
@@ -179,13 +185,16 @@ def is_look_ahead(request: HttpRequest) -> bool:
     return request.method == "HEAD" or any("prefetch" in purpose.lower() for purpose in purposes)
 
 
-_API = ("/api/v1/", "/scim/v2/", "/auth/verify/")
+# What the proxies in front of services ask or pass on.
+_FOR_PROXIES = "/auth/"
+_OAUTH = "/oauth/"
+_API = ("/api/v1/", "/scim/v2/", _FOR_PROXIES, _OAUTH)
 _API_ITSELF = frozenset({"/api/v1", "/scim/v2"})
 
 
 def is_api(request: HttpRequest) -> bool:
-    """Whether this request is for a program: the API, SCIM, and the check of a proxy. Then every error is a JSON
-    document."""
+    """Whether this request is for a program: the API, SCIM, the proxies of services, and OAuth. Then every error is a
+    JSON document."""
     return request.path_info.startswith(_API) or request.path_info in _API_ITSELF
 
 
@@ -194,6 +203,23 @@ def is_scim(request: HttpRequest) -> bool:
     return request.path_info.startswith("/scim/v2/") or request.path_info == "/scim/v2"
 
 
+def is_oauth(request: HttpRequest) -> bool:
+    """Whether this request is for an endpoint of OAuth, the part of the API whose errors have OAuth's own shape (RFC
+    6749 section 5.2). There services send tokens in the body, and their own credentials in the body or in the
+    header."""
+    return request.path_info.startswith(_OAUTH)
+
+
 def carries_token(request: HttpRequest) -> bool:
-    """Whether this is an API request with an ``Authorization`` header, whatever the header says."""
-    return is_api(request) and "HTTP_AUTHORIZATION" in request.META
+    """Whether this is an API request with an ``Authorization`` header, whatever the header says, or one that has a
+    token in its body."""
+    return is_api(request) and ("HTTP_AUTHORIZATION" in request.META or is_oauth(request))
+
+
+def is_for_proxies(request: HttpRequest) -> bool:
+    """Whether the proxy of a service sends this request.
+
+    Its cookies are those of another host, and a browser may get the answer there. So the middleware of pages must not
+    see it: it would take such a cookie for the portal's own, or remove it. Some proxies repeat the service's ``Host``.
+    """
+    return request.path_info.startswith(_FOR_PROXIES)

@@ -189,6 +189,7 @@ def test_target_is_the_percent_encoded_path(rf, path, kept):
         ("/api/v1/me", True),
         ("/scim/v2", True),
         ("/scim/v2/Users", True),
+        ("/oauth/introspect", True),
         ("/scim/v20", False),
         ("/api/v10/me", False),
         ("/api/docs/", False),

@@ -1,7 +1,8 @@
 import factory
 
 from accounts.tests.factories import OrganizationFactory
-from gateway.models import Service, ServiceRule
+from gateway.models import Service, ServiceCredential, ServiceRule
+from gateway.secrets import digest_of, new_secret
 
 READ = {"name": "read", "label": "Read", "description": "Look at dashboards.", "only_reads": True}
 WRITE = {"name": "write", "label": "Write", "description": "Change dashboards.", "only_reads": False}
@@ -33,3 +34,10 @@ class ServiceRuleFactory(factory.django.DjangoModelFactory):
         model = ServiceRule
 
     service = factory.SubFactory(ServiceFactory)
+
+
+def secret_of(service, **values):
+    """A new secret of the service. ``values``: of its `ServiceCredential`."""
+    secret = new_secret()
+    ServiceCredential.objects.create(service=service, digest=digest_of(secret), **values)
+    return secret

@@ -297,3 +297,13 @@ def test_check_makes_three_queries(api, service, token, django_assert_num_querie
     ask(api, service, token)
     with django_assert_num_queries(3):
         ask(api, service, token)
+
+
+def test_host_of_the_service_is_no_mistake(api, service, token, settings):
+    settings.ALLOWED_HOSTS = ["localhost"]
+
+    answer = api.get(
+        f"/auth/verify/{service.pk}", headers={**bearer(token), **original(), "Host": "grafana.example.com"}
+    )
+
+    assert answer.status_code == 200

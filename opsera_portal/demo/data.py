@@ -18,7 +18,7 @@ from accounts.roles import SiteRole
 from accounts.services import create_service_account, note_orphans
 from core.api import scopes
 from core.files import private_opener
-from opsera_portal.demo import echo, told
+from opsera_portal.demo import echo, services, told
 from opsera_portal.demo.approvals import create_approvals
 from opsera_portal.demo.history import create_history
 from opsera_portal.demo.review import create_review
@@ -170,6 +170,7 @@ def seed(*, echo_port: int) -> dict[str, str]:
             created |= _create_other(echo_port)
         _set_port_of_steps(echo_port)
         told.set_port(echo_port)
+        services.set_port(echo_port)
     return created
 
 
@@ -231,6 +232,7 @@ def _create_demo(echo_port: int) -> dict[str, str]:
         if described.is_locked:
             lock_pipeline(actor=people["power"], pipeline=pipeline)
     _create_service_accounts(people)
+    services.create_service(organization, echo_port)
     create_review(people)
     return passwords
 

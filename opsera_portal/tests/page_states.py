@@ -307,6 +307,7 @@ STATES = [
     # Profile
     State("Profile", "page", ("user", "admin"), at("/profile/")),
     State("Profile", "preferences", ("user",), at("/profile/preferences/")),
+    State("Services", "list", ("user",), at("/services/")),
     State("Profile", "notifications", ("user",), at("/profile/notifications/")),
     State("Profile", "security", ("user", TWO_FACTOR), at("/profile/security/")),
     State("Profile", "password", ("user",), at("/profile/security/password/")),

@@ -42,7 +42,7 @@ class Portal:
 
     def rows(self):
         """Every value of every row of every table, as text."""
-        with closing(self._connect()) as connection:
+        with closing(self.connect()) as connection:
             cursor = connection.cursor()
             cursor.execute(self._tables_query())
             for (table,) in cursor.fetchall():
@@ -55,7 +55,7 @@ class Portal:
     def is_sqlite(self):
         return not self.database_url
 
-    def _connect(self):
+    def connect(self):
         if self.is_sqlite:
             return sqlite3.connect(self.data / "portal.sqlite3")
         import psycopg

@@ -21,6 +21,7 @@ from rest_framework.test import APIClient
 from accounts.roles import SiteRole
 from auditlog.models import TokenUse
 from core.api import problems
+from core.api.audiences import metadata_url
 from core.api.operations import READ_API, Operation
 from core.api.views import ApiViewSet
 from opsera_portal.tests.naughty import NAUGHTY_STRINGS, ONE_OF_EACH_KIND
@@ -306,7 +307,8 @@ def test_challenge_without_credentials_names_no_error(api, db):
     answer = api.get(ME)
 
     assert_problem(answer, 401, "not_authenticated")
-    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="Opsera Portal API"'
+    challenge = f'Bearer realm="Opsera Portal API", resource_metadata="{metadata_url(None)}"'
+    assert answer.headers["WWW-Authenticate"] == challenge
 
 
 ENDED = {
@@ -322,7 +324,7 @@ def test_genuine_token_is_refused_with_the_reason(api, owner, code, metadata):
 
     document = assert_problem(answer, 401, code)
     challenge = f'Bearer realm="Opsera Portal API", error="invalid_token", error_description="{document["detail"]}"'
-    assert answer.headers["WWW-Authenticate"] == challenge
+    assert answer.headers["WWW-Authenticate"] == f'{challenge}, resource_metadata="{metadata_url(None)}"'
     assert (entry_of(answer).status, entry_of(answer).reason) == (401, code)
 
 

@@ -10,6 +10,7 @@ from django.utils.translation import _trans
 from accounts.models import Group, Organization, User, Webhook
 from auditlog.tests.entries import sql
 from core.pages.form_filling import Form, _forms_of
+from gateway.models import Service
 from opsera_portal.tests.test_access import PAGES, World, cells, fill
 from opsera_portal.tests.test_translations import NAMES, WORDS, texts_in
 from opsera_portal.tests.worlds import created_once, undone
@@ -80,7 +81,7 @@ def in_a_made_up_language(monkeypatch, world):
     """Rows of the database get names without words."""
     speak_a_made_up_language(monkeypatch)
     with undone():
-        for model in (User, Organization, Token, Pipeline, Step, Group):
+        for model in (User, Organization, Token, Pipeline, Step, Group, Service):
             for number, pk in enumerate(model.objects.values_list("pk", flat=True)):
                 model.objects.filter(pk=pk).update(name=str(number))
         sql("UPDATE auditlog_tokenuse SET token_name = '7', user_agent = '7', account = '7'")

@@ -21,6 +21,7 @@ from auditlog.actions import Action
 from auditlog.record import record
 from core.mail import kinds, messages
 from core.models import OutgoingMail
+from gateway.tests.factories import ServiceFactory
 from opsera_portal.tests.mails import delivered
 from opsera_portal.tests.test_languages_of_pages import MADE_UP, left_in_english, speak_a_made_up_language
 from opsera_portal.tests.test_translations import WORDS
@@ -99,6 +100,8 @@ class Mails:
         ended = {"revoked_at": now, "revoke_reason": "Not used for 7 days.", "revoked_by": administrator}
         self.token = TokenFactory(owner=owner, name="nightly build", expires_at=now + timedelta(days=5))
         self.ended = TokenFactory(owner=owner, name="weekly build", **ended)
+        service = ServiceFactory(organization=organization, name="Grafana")
+        self.of_service = TokenFactory(owner=owner, name="weekly build", service=service, revoked_at=now)
         self.account = ServiceAccountFactory(organization=organization, name="CI deploy")
         self.orphaned = TokenFactory(owner=self.account, name="weekly build", **ended)
         self.asked = ApprovalRequestFactory(token__owner=owner, token__name="weekly build", reason="Look at it.")
@@ -164,6 +167,7 @@ class Mails:
             token_mails.report_mail.put(owner.pk, person, [reported]),
             token_mails.reuse_mail.put(owner.pk, person, [reused]),
             token_mails.expired_mail.put(owner.pk, person, ended, 3),
+            token_mails.ended_by_service_mail.put(owner.pk, person, [str(self.of_service.pk)], 1),
             token_mails.unused_mail.put(owner.pk, person, ended),
             token_mails.orphaned_mail.put(by.pk, str(self.account.pk), [str(self.orphaned.pk)], str(by.pk)),
             token_mails.expired_mail.put(by.pk, str(self.account.pk), [str(self.orphaned.pk)], 1, str(by.pk)),

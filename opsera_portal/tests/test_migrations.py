@@ -7,7 +7,7 @@ from django.core.management import call_command
 
 pytestmark = pytest.mark.each_database
 
-OURS = ["core", "opsera_portal", "accounts", "auditlog", "pipelines", "tokens"]
+OURS = ["core", "opsera_portal", "accounts", "auditlog", "gateway", "pipelines", "tokens"]
 
 
 def migrations():

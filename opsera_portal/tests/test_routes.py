@@ -36,10 +36,21 @@ OPEN = {
     "/.well-known/jwks.json",
     # Not found until a contact is configured.
     "/.well-known/security.txt",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/oauth-protected-resource",
+    "/.well-known/oauth-protected-resource/api/v1",
+    "/.well-known/oauth-protected-resource/services/6f1e4ad0-0000-4000-8000-000000000000",
+    # Services and proxies send their own credentials, or those of a person.
+    "/auth/verify/6f1e4ad0-0000-4000-8000-000000000000",
+    "/auth/verify/6f1e4ad0-0000-4000-8000-000000000000/",
+    "/auth/verify/6f1e4ad0-0000-4000-8000-000000000000/1",
     "/secret-scanning/",
     "/favicon.ico",
     "/robots.txt",
 }
+
+# Proxies and services ask these, with a token or credentials of their own.
+ASKED_BY_PROGRAMS = ("/auth/", "/oauth/")
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -202,7 +213,7 @@ def addresses():
     """
     found = set()
     for address, pattern in EVERYTHING:
-        if is_api(address):
+        if is_api(address) or address.startswith(ASKED_BY_PROGRAMS):
             continue
         if address.startswith("/admin/") and not hasattr(pattern.pattern, "_route"):
             address = address.partition("(?P<")[0] + "nothing/"

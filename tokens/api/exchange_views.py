@@ -20,9 +20,9 @@ from core.api.views import ApiViewSet
 from core.http.request_context import without_tokens
 from tokens.models import Token
 from tokens.trust import exchange
+from tokens.trust.exchange import GRANT_TYPE
 from tokens.trust.subject_token import MAX_LENGTH
 
-GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105

@@ -14,9 +14,7 @@ from auditlog.api.serializers import TokenUseSerializer
 from core.api.changes import begin_change
 from core.api.operations import READ_API, Operation
 from core.api.serializers import represent
-from core.api.throttling import neighborhood
 from core.api.views import ApiViewSet
-from core.rate_limits import Limit
 from tokens.api.serializers import (
     OrganizationTokenSerializer,
     TokenLookupBody,
@@ -39,7 +37,9 @@ class TokenLookupViewSet(ApiViewSet):
 
     def check_throttles(self, request: Request) -> None:
         super().check_throttles(request)
-        _take(finding.LOOK_UPS, str(self.person.pk))
+        wait = finding.LOOK_UPS.take(str(self.person.pk))
+        if wait is not None:
+            raise Throttled(wait)
 
     @extend_schema(operation_id="token_lookup", request=TokenLookupBody, responses=TokenLookupSerializer)
     @method_decorator(sensitive_variables())
@@ -67,8 +67,7 @@ class TokenReportViewSet(ApiViewSet):
     queryset = Token.objects.none()
 
     def check_limits(self, request: Request) -> None:
-        """Has a limit of its own: an address that has reached another limit must be able to report a leaked token."""
-        _take(reporting.REPORTS, neighborhood(request._request))
+        reporting.check_limit(request._request)
 
     @extend_schema(operation_id="token_report", request=TokenReportBody, responses={202: TokenReportSerializer})
     @method_decorator(sensitive_variables())
@@ -82,9 +81,3 @@ class TokenReportViewSet(ApiViewSet):
             begin_change(request._request)
         reporting.report_tokens(token_ids=token_ids, url=body.get("url", ""), request=request._request)
         return Response({"status": "received"}, status=202)
-
-
-def _take(limit: Limit, key: str) -> None:
-    wait = limit.take(key)
-    if wait is not None:
-        raise Throttled(wait)

@@ -297,7 +297,7 @@ class TokenLogViewSet(LogListViewSet):
 
     @cached_property
     def entries(self) -> Any:
-        return TokenUse.objects.of(self.person).filter(token_id=self.get_object().pk)
+        return TokenUse.objects.of(self.person).filter(token_id=self.get_object().pk).with_services()
 
     @extend_schema(operation_id="token_activity")
     def list(self, request: Request, pk: str) -> Response:

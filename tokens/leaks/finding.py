@@ -157,7 +157,7 @@ def look_up_token(*, actor: User, pasted: str, request: HttpRequest | None = Non
 
 def last_uses(token: Token, *, reader: User) -> TokenUseQuerySet:
     """Those that the reader may see."""
-    return TokenUse.objects.visible_to(reader).filter(token_id=token.pk)[:LAST_USES]
+    return TokenUse.objects.visible_to(reader).filter(token_id=token.pk).with_services()[:LAST_USES]
 
 
 @sensitive_variables()

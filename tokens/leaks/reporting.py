@@ -9,9 +9,11 @@ import uuid
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy
+from rest_framework.exceptions import Throttled
 
 from accounts.notifications.kinds import LEAKED
 from auditlog.actions import Action
+from core.api.throttling import neighborhood
 from core.http.request_context import printable, without_tokens
 from core.rate_limits import Limit
 from tokens.mails import report_mail, tell_owners
@@ -28,6 +30,14 @@ MAX_URL_LENGTH = 500
 
 # For each address.
 REPORTS = Limit("token-report", amount=30, seconds=60)
+
+
+def check_limit(request: HttpRequest) -> None:
+    """It is a limit of its own: an address that has reached another limit must be able to report a leaked token. Raises
+    ``Throttled``."""
+    wait = REPORTS.take(neighborhood(request))
+    if wait is not None:
+        raise Throttled(wait)
 
 
 def report_tokens(*, token_ids: list[uuid.UUID], url: str = "", request: HttpRequest | None = None) -> list[Token]:

@@ -37,6 +37,9 @@ from tokens.trust import issuers, keys, subject_token
 from tokens.trust.patterns import mismatch
 from tokens.trust.subject_token import SubjectTokenRefused
 
+# RFC 8693 section 2.1.
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
+
 # From one address.
 FROM_ADDRESS = Limit("token-exchange-address", amount=60, seconds=60)
 # Live tokens of one service account that exchanges made.

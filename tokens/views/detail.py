@@ -84,7 +84,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
         return token
 
     def get_queryset(self) -> QuerySet[TokenUse]:
-        return self.uses.log
+        return self.uses.log.with_services()
 
     @property
     def is_own(self) -> bool:

@@ -5,12 +5,16 @@ and link to the pages of tokens.
 """
 
 import uuid
+from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
+from auditlog.filters import PORTAL
+from auditlog.models import TokenUse
 from auditlog.views import activity, token_uses
 from auditlog.views.base import LogDetailView, LogListView
 from core.pages.widgets import MOST_CHOICES, PickerInput, QuickSelect
@@ -28,15 +32,33 @@ class TokenChoicesMixin(LogListView):
     def get_filterset(self, filterset_class: Any) -> Any:
         filterset = super().get_filterset(filterset_class)
         tokens = Token.objects.owned_by(self.person).order_by("-created_at")
-        found = tokens.values_list("pk", "name", "created_at")[: MOST_CHOICES + 1]
+        found = tokens.values("pk", "name", "created_at", "service_id", "service__name")[: MOST_CHOICES + 1]
         if len(found) <= MOST_CHOICES:
-            names = {str(pk): f"{name} ({local(created_at):%Y-%m-%d})" for pk, name, created_at in found}
-            chosen = filterset.data.get("token_id")
-            if chosen and chosen not in names:
-                names[chosen] = chosen
-            field = filterset.form.fields["token_id"]
-            field.label, field.widget = _("Token"), QuickSelect(choices=[("", _("Any token")), *names.items()])
+            names = {str(row["pk"]): f"{row['name']} ({local(row['created_at']):%Y-%m-%d})" for row in found}
+            offer(filterset, "token_id", names, empty_label=_("Any token"))
+            filterset.form.fields["token_id"].label = _("Token")
+            if "service" in filterset.filters:
+                offer_services(
+                    filterset, {(row["service_id"], row["service__name"]) for row in found if row["service_id"]}
+                )
         return filterset
+
+
+def offer_services(filterset: Any, services: Iterable[tuple[uuid.UUID, str]]) -> None:
+    """No filter for readers whose entries are all of the portal's own API, unless the address has one."""
+    names = {str(pk): name for pk, name in sorted(services, key=itemgetter(1))}
+    if names or filterset.data.get("service"):
+        offer(filterset, "service", {PORTAL: _("The portal's API"), **names}, empty_label=_("Any service"))
+    else:
+        del filterset.form.fields["service"]
+
+
+def offer(filterset: Any, name: str, choices: dict[str, str], *, empty_label: str) -> None:
+    """A select for a filter that is otherwise an id. An id that is not among them stays chosen."""
+    chosen = filterset.data.get(name)
+    if chosen and chosen not in choices:
+        choices[chosen] = chosen
+    filterset.form.fields[name].widget = QuickSelect(choices=[("", empty_label), *choices.items()])
 
 
 class SuggestedPeopleMixin(LogListView):
@@ -101,7 +123,14 @@ class TokenUseDetailView(RefusalMixin):
 
 
 class OrganizationTokenUseListView(SuggestedPeopleMixin, token_uses.OrganizationTokenUseListView):
-    pass
+    def get_filterset(self, filterset_class: Any) -> Any:
+        """An organization with more services than a select can have filters by their ids."""
+        filterset = super().get_filterset(filterset_class)
+        services = TokenUse.objects.services().filter(organization_id=self.person.organization_id).order_by("name")
+        found = services.values_list("pk", "name")[: MOST_CHOICES + 1]
+        if len(found) <= MOST_CHOICES:
+            offer_services(filterset, found)
+        return filterset
 
 
 class OrganizationTokenUseDetailView(RefusalMixin, token_uses.OrganizationTokenUseDetailView):

@@ -83,9 +83,9 @@ class LogViewSet(LogListViewSet):
         """Entries, newest first. Refused uses and failed sign-ins are included.
 
         An index supports the filters `date`, `date_to`, `since_at`, `before_at`, `request_id` and, in the
-        authentication log, `token_id`. All other filters search: one request looks through at most 25,000 entries. If
-        it finds fewer than `page_size`, `data` is shorter or empty, and `next` continues from there. The list has ended
-        only when `next` is null.
+        authentication log, `token_id`; in that of the organization also the id of a `service`. All other filters
+        search: one request looks through at most 25,000 entries. If it finds fewer than `page_size`, `data` is shorter
+        or empty, and `next` continues from there. The list has ended only when `next` is null.
 
         With `after`, entries come in the order in which they became final, oldest first. An entry that is committed
         late is never skipped, and `next` is never null: store it and request it again, after a pause if `data` is

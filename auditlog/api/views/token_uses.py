@@ -32,7 +32,7 @@ class TokenUseLogViewSet(OrganizationLogViewSet):
     lookup_field = "request_id"
 
     def get_queryset(self) -> Any:
-        return TokenUse.objects.readable_org_entries(self.person)
+        return TokenUse.objects.readable_org_entries(self.person).with_services()
 
 
 @described("me_authentication_log")
@@ -50,4 +50,4 @@ class MyTokenUseLogViewSet(LogViewSet):
     lookup_field = "request_id"
 
     def get_queryset(self) -> Any:
-        return TokenUse.objects.of(self.person)
+        return TokenUse.objects.of(self.person).with_services()

@@ -63,6 +63,10 @@ STATUSES = {
     TokenUse.Reason.NOT_STARTED: 401,
     TokenUse.Reason.USED_UP: 401,
     TokenUse.Reason.TOKEN_REUSED: 409,
+    TokenUse.Reason.WRONG_AUDIENCE: 401,
+    TokenUse.Reason.SERVICE_DISABLED: 403,
+    TokenUse.Reason.PATH_NOT_ALLOWED: 403,
+    TokenUse.Reason.AMBIGUOUS_PATH: 403,
     TokenUse.Reason.THROTTLED: 429,
     TokenUse.Reason.INVALID_REQUEST: 400,
     TokenUse.Reason.CONFLICT: 409,
@@ -88,6 +92,7 @@ DETAILS: dict[ActionType, dict[str, Any]] = {
     ActionType.POLICY: {"max_token_lifetime_days": {"from": 366, "to": 92}, "two_factor_roles": {"from": [], "to": []}},
     ActionType.REVIEW: {"waiting": 1_234, "confirmed": 18_000, "expired": 12},
     ActionType.WEBHOOK: {"url": "hooks.example.com", "events": ["leaked", "new_network", "activity"]},
+    ActionType.SERVICE: {"name": {"from": "Grafana", "to": "Grafana of all teams"}},
     ActionType.PIPELINE: {"run_number": 12_345, "message": LONG_QUERY[:500], "gate": names.PIPELINES[0]},
 }
 
@@ -138,6 +143,7 @@ def add_activity(
         ActionType.POLICY: cycle([organization]),
         ActionType.REVIEW: cycle([organization]),
         ActionType.WEBHOOK: cycle([organization]),
+        ActionType.SERVICE: cycle([organization]),
         ActionType.PIPELINE: cycle(pipelines),
     }
     acted = (

@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
 from accounts.models import Organization
-from opsera_portal.demo import data, echo
+from opsera_portal.demo import dashboards, data, echo, services
 from opsera_portal.management.commands.web import HOST, web_command
 from tokens.keys.ring import key_ring
 
@@ -42,7 +42,8 @@ class Command(BaseCommand):
         is_demo = options["demo"]
         _claim(HOST, settings.PORTAL_PORT, "PORTAL_PORT")
         if is_demo:
-            _claim(echo.ADDRESS, settings.DEMO_ECHO_PORT, "DEMO_ECHO_PORT")
+            for address in (echo.ADDRESS, dashboards.ADDRESS):
+                _claim(address, settings.DEMO_ECHO_PORT, "DEMO_ECHO_PORT")
         self._prepare()
         created = data.seed(echo_port=settings.DEMO_ECHO_PORT) if is_demo else {}
         accounts = settings.DATA_DIR / "demo-accounts.txt"
@@ -50,13 +51,13 @@ class Command(BaseCommand):
             data.write_accounts(created, accounts)
         if not is_demo and not Organization.objects.exists():
             self._first_administrator()
-        connection.close()
         children: list[subprocess.Popen[bytes]] = []
         # Before the first child starts, so that a signal always stops all of them.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         try:
             self._start(children, is_demo)
+            connection.close()
             self._wait_until_it_answers(children)
             self._greet(accounts if is_demo else None)
             self._watch(children)
@@ -91,7 +92,14 @@ class Command(BaseCommand):
             # HTTP steps can reach the demo's own address, and nothing else on the loopback network.
             allowed = [*filter(None, [environment.get("HTTP_STEP_ALLOWED_NETWORKS")]), echo.ADDRESS]
             environment["HTTP_STEP_ALLOWED_NETWORKS"] = ",".join(allowed)
-            commands.append([python, "-m", "opsera_portal.demo.echo", str(settings.DEMO_ECHO_PORT)])
+            port = str(settings.DEMO_ECHO_PORT)
+            commands.append([python, "-m", "opsera_portal.demo.echo", port])
+            # The proxy of the demo's service has an address of its own, which the portal trusts.
+            trusted = [*filter(None, [environment.get("TRUSTED_PROXIES")]), dashboards.ADDRESS]
+            environment["TRUSTED_PROXIES"] = ",".join(trusted)
+            for service in services.of_demo():
+                module = "opsera_portal.demo.dashboards"
+                commands.append([python, "-m", module, port, str(settings.PORTAL_PORT), str(service.pk)])
             if not environment.get("EMAIL_URL"):
                 environment["EMAIL_URL"] = _mails_into(_demo_mails())
         # Each has its own session, so that Ctrl-C reaches only this process, which then stops them in order.
