@@ -1,4 +1,4 @@
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db.models import Case, IntegerField, Prefetch, Q, Value, When
 from django.utils import timezone
@@ -54,8 +54,11 @@ class ApprovalRequestQuerySet(OrganizationRowsQuerySet["ApprovalRequest"]):
     def for_approval_table(self) -> Self:
         """With people, token and organization, by queries of their own: a join would also look them up for all the rows
         before the page."""
-        owners = Prefetch("token__owner", User.objects.with_second_factors())
-        return self.prefetch_related("token__organization", owners, "token__service", "asked_by", "decided_by")
+        tokens: Any = self.model._meta.get_field("token").related_model
+        rows = tokens.objects.with_pipelines().prefetch_related(
+            "organization", Prefetch("owner", User.objects.with_second_factors())
+        )
+        return self.prefetch_related(Prefetch("token", rows), "asked_by", "decided_by")
 
     def for_approval_page(self) -> Self:
         return self.select_related("asked_by", "decided_by", "token__organization", "token__owner", "token__service")
