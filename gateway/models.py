@@ -193,6 +193,7 @@ class ServiceCredential(models.Model):
             stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=at - LAST_USED_RESOLUTION)
             ServiceCredential.objects.filter(stale, pk=self.pk).update(last_used_at=at)
 
+
 class ServiceSession(models.Model):
     """A person's session at one service, which their browser opened from a session of the portal and which ends with
     it.
