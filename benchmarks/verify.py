@@ -163,7 +163,7 @@ def nginx(server: Server, portals: list[int], service_port: int, *, checks: bool
         "service_id": server.prepared["service"]["id"],
         "upstream": f"{HOST}:{service_port}",
     }
-    text = recipe.render(Context(values))
+    text = str(recipe.render(Context(values)))
     if not checks:
         text = text.replace("auth_request /", "# auth_request /")
     inside, _, around = text.partition("# Outside of the server block, once.")

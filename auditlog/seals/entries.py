@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.db import connection
-from django.db.models import JSONField
+from django.db.models import DateTimeField, JSONField
 
 from auditlog.models import Activity, Seal, TokenUse
 from core.db.unreadable import UNREADABLE
@@ -85,19 +85,38 @@ def first_entries(log: Seal.Log, first_id: int, last_id: int, *, limit: int) -> 
 
 def _read(log: Seal.Log, first_id: int, last_id: int, limit: int) -> list[Row]:
     model = MODELS[log]
-    rows = _select(model, ", ".join(map(connection.ops.quote_name, columns(model))), first_id, last_id, limit)
-    return [_parsed(row, _places_of_objects(model)) for row in rows]
+    rows = _select(model, _what(model), first_id, last_id, limit)
+    return [_parsed(row, model) for row in rows]
 
 
+def _what(model: type[TokenUse] | type[Activity]) -> str:
+    """The columns to select. SQLite's driver reads an invalid time as null, so one that may be null is read as text."""
+    names = list(map(connection.ops.quote_name, columns(model)))
+    if connection.vendor == "sqlite":
+        for place in _places_of_optional_times(model):
+            names[place] = f"{names[place]} || ''"
+    return ", ".join(names)
+
+
+@lru_cache
 def _places_of_objects(model: type[TokenUse] | type[Activity]) -> list[int]:
     names = columns(model)
     return [place for place, name in enumerate(names) if isinstance(model._meta.get_field(name), JSONField)]
 
 
-def _parsed(row: Row, objects: Sequence[int]) -> Row:
+@lru_cache
+def _places_of_optional_times(model: type[TokenUse] | type[Activity]) -> list[int]:
+    fields = [model._meta.get_field(name) for name in columns(model)]
+    return [place for place, field in enumerate(fields) if isinstance(field, DateTimeField) and field.null]
+
+
+def _parsed(row: Row, model: type[TokenUse] | type[Activity]) -> Row:
     values = list(row)
-    for place in objects:
+    for place in _places_of_objects(model):
         values[place] = json.loads(values[place])
+    for place in _places_of_optional_times(model):
+        if isinstance(values[place], str):
+            values[place] = datetime.fromisoformat(values[place]).replace(tzinfo=UTC)
     # SQLite's driver reads an invalid time as null, and a time without its zone, which is UTC.
     if values[1] is None:
         raise ValueError("The entry has no time.")
@@ -111,14 +130,13 @@ def read_chosen(log: Seal.Log, entry_ids: Sequence[int]) -> list[Row]:
     if not entry_ids:
         return []
     model = MODELS[log]
-    table = connection.ops.quote_name(model._meta.db_table)
-    what = ", ".join(map(connection.ops.quote_name, columns(model)))
+    table, what = connection.ops.quote_name(model._meta.db_table), _what(model)
     places = ", ".join(["%s"] * len(entry_ids))
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {what} FROM {table} WHERE id IN ({places}) ORDER BY id", entry_ids)  # noqa: S608
             rows = cursor.fetchall()
-        return [_parsed(row, _places_of_objects(model)) for row in rows]
+        return [_parsed(row, model) for row in rows]
     except UNREADABLE:
         return [row for entry_id in entry_ids for row in _read_one(log, entry_id)]
 

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext_noop
 
-from core.http.request_context import comes_from_proxy, is_for_proxies, printable
+from core.http.request_context import comes_from_proxy, printable
 from core.server_log import told_lately
 from core.setting_readers import LOOPBACK_NAMES, origin
 
@@ -39,8 +39,8 @@ def take_host_from_portal_url(request: HttpRequest) -> None:
     On loopback the client's host stays: people use both `127.0.0.1` and `localhost`.
     """
     host = _host(settings.PORTAL_URL)
-    if is_for_proxies(request):
-        # The host is that of the service, and the answer names none.
+    if request.path_info.startswith("/auth/verify/"):
+        # Some proxies repeat the host of the service. The answer names none.
         request.META["HTTP_HOST"] = settings.ALLOWED_HOSTS[0]
     if host is None or request.META.get("HTTP_HOST") == host:
         return

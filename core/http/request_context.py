@@ -220,6 +220,6 @@ def is_for_proxies(request: HttpRequest) -> bool:
     """Whether the proxy of a service sends this request.
 
     Its cookies are those of another host, and a browser may get the answer there. So the middleware of pages must not
-    see it: it would take such a cookie for the portal's own, or remove it. Some proxies repeat the service's ``Host``.
+    see it: it would take such a cookie for the portal's own, or remove it.
     """
     return request.path_info.startswith(_FOR_PROXIES)

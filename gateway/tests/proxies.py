@@ -12,10 +12,13 @@ import subprocess
 import time
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 from opsera_portal.tests import portal as started
+from opsera_portal.tests.test_site_of_nginx import write_certificate
 
+OPENIDC = Path("/usr/lib/apache2/modules/mod_auth_openidc.so")
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
@@ -173,3 +176,44 @@ def start_caddy(root, recipe, service_port):
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     wait_for(process, port, log)
     return Proxy("Caddy", port, process, log)
+
+
+MODULES = "mpm_event authn_core authz_core authz_user headers proxy proxy_http auth_openidc"
+
+
+def start_apache(root, recipe, service_port):
+    """Its module asks only over https, so nginx speaks TLS in front of the portal."""
+    port, log = started.free_port(), root / "apache.log"
+    modules = "\n".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in MODULES.split())
+    # Apache refuses to serve as root.
+    own = "User nobody\nGroup nogroup" if os.getuid() == 0 else ""
+    (root / "apache.conf").write_text(
+        f"ServerRoot {root}\nServerName localhost\nPidFile {root}/apache.pid\nErrorLog {log}\n"
+        f"Listen 127.0.0.1:{port}\n{own}\n"
+        f"{modules}\nDefaultRuntimeDir {root}\nOIDCOAuthSSLValidateServer Off\n"
+        + recipe.replace("127.0.0.1:3000", f"127.0.0.1:{service_port}")
+    )
+    command = [program("apache2"), "-DFOREGROUND", "-f", str(root / "apache.conf")]
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    wait_for(process, port, log)
+    return Proxy("Apache", port, process, log)
+
+
+def start_tls(root, portal_port):
+    """nginx with a certificate, in front of the portal. Returns the process and its port."""
+    port, log = started.free_port(), root / "tls.log"
+    write_certificate(root)
+    (root / "tls.conf").write_text(
+        f"worker_processes 1; pid {root}/tls.pid; error_log {log}; daemon off;\n"
+        f"user {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name};\nevents {{ worker_connections 64; }}\n"
+        f"http {{ access_log off; client_body_temp_path {root}/tb; proxy_temp_path {root}/tp;\n"
+        f"fastcgi_temp_path {root}/tf; uwsgi_temp_path {root}/tu; scgi_temp_path {root}/ts;\n"
+        f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {root}/certificate.pem;\n"
+        f"ssl_certificate_key {root}/key.pem; location / {{ proxy_pass http://127.0.0.1:{portal_port}; }} }} }}\n"
+    )
+    process = subprocess.Popen(
+        [program("nginx"), "-p", f"{root}/", "-c", "tls.conf", "-e", str(log)], stderr=subprocess.DEVNULL
+    )
+    wait_for(process, port, log)
+    return process, port

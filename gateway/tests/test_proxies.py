@@ -32,8 +32,9 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 from accounts.models import User
-from gateway.models import Service
+from gateway.models import Service, ServiceCredential
 from gateway.recipes import RECIPES
+from gateway.secrets import digest_of, new_secret
 from tokens.models import Token
 from tokens.names import name_key
 from tokens.services import reveal_token
@@ -44,8 +45,10 @@ services = [
         organization=owner.organization, name=slug, name_key=slug, slug=slug, scopes=scopes, site_roles="user",
         rules=%r, check_by=check, allows_sessions=True,
     )
-    for slug, check in (("grafana", "forward_auth"), ("other", "forward_auth"))
+    for slug, check in (("grafana", "forward_auth"), ("other", "forward_auth"), ("apache", "introspection"))
 ]
+secret = new_secret()
+ServiceCredential.objects.create(service=services[2], digest=digest_of(secret))
 now = timezone.now().replace(microsecond=0)
 tokens = {}
 for service, name, scope in (
@@ -54,6 +57,9 @@ for service, name, scope in (
     (services[0], "ends nginx", "service:grafana:read"),
     (services[0], "ends Caddy", "service:grafana:read"),
     (services[1], "other", "service:other:read"),
+    (services[2], "apache", "service:apache:read"),
+    (services[2], "apache writes", "service:apache:write"),
+    (services[2], "ends Apache", "service:apache:read"),
     (None, "portal", "api"),
 ):
     token = Token.objects.create(
@@ -63,7 +69,8 @@ for service, name, scope in (
     tokens[name] = [str(token.pk), reveal_token(actor=owner, token=token)[1]]
 print(json.dumps({
     "tokens": tokens,
-    "recipes": {recipe.id: recipe.text(services[0]) for recipe in RECIPES},
+    "recipes": {recipe.id: recipe.text(services[2 if recipe.id == "apache" else 0]) for recipe in RECIPES},
+    "secret": secret,
     "service": str(services[0].pk),
     "owner": str(owner.pk),
 }))
@@ -116,6 +123,12 @@ def newest_use(running):
         cursor.execute(query)
         service, *others = cursor.fetchone()
     return [str(uuid.UUID(str(service))), *map(str, others)]
+
+
+def expire(running, token_id):
+    address = f"{running.portal.url}/api/v1/tokens/{token_id}/expire"
+    answer = httpx.post(address, headers={"Authorization": f"Bearer {running.tokens['portal']}"})
+    assert answer.status_code == 200
 
 
 def test_allowed_request_reaches_the_service_with_its_caller_and_is_logged(proxy, running):
@@ -296,10 +309,58 @@ def test_websocket_is_checked_and_then_upgraded(proxy, running):
 def test_token_that_expires_early_is_refused_at_once(proxy, running):
     token_id, token = running.ends[proxy.name]
     assert proxy.ask("GET", DASHBOARD, token).status == 200
-    expired = httpx.post(
-        f"{running.portal.url}/api/v1/tokens/{token_id}/expire",
-        headers={"Authorization": f"Bearer {running.tokens['portal']}"},
-    )
-    assert expired.status_code == 200
+    expire(running, token_id)
 
     assert proxy.ask("GET", DASHBOARD, token).status == 401
+
+
+@pytest.fixture(scope="module")
+def apache(running, tmp_path_factory):
+    if proxies.program("apache2") is None or not proxies.OPENIDC.exists():
+        pytest.skip("Apache is not installed: apt-get install apache2 libapache2-mod-auth-openidc")
+    if proxies.program("nginx") is None:
+        pytest.skip("nginx is not installed: apt-get install nginx")
+    root = tmp_path_factory.mktemp("apache")
+    tls, port = proxies.start_tls(root, running.portal.environment["PORTAL_PORT"])
+    recipe = running.recipes["apache"].replace(
+        running.portal.url.replace("127.0.0.1", "localhost"), f"https://localhost:{port}"
+    )
+    started_proxy = proxies.start_apache(root, recipe.replace("the secret", running.secret), running.small.port)
+    yield started_proxy
+    started_proxy.stop()
+    tls.terminate()
+    tls.wait(timeout=15)
+
+
+def test_apache_asks_about_each_token(apache, running):
+    answer = apache.ask("GET", DASHBOARD, running.tokens["apache"])
+
+    assert answer.reached["path"] == DASHBOARD
+    assert not any(answer.headers.get("authorization", []))
+    assert answer.headers["oidc-claim-username"] == ["user@demo.example"]
+    assert newest_use(running)[1:4] == ["POST", "/oauth/introspect", "ok"]
+
+
+@pytest.mark.parametrize("name", ["", "nonsense", "portal", "reads", "apache writes"])
+def test_apache_lets_no_other_token_through(apache, running, name):
+    answer = apache.ask("GET", DASHBOARD, running.tokens.get(name, name))
+
+    assert (answer.status, answer.reached) == (401, None)
+
+
+def test_apache_checks_methods_and_refuses_names_that_it_sets(apache, running):
+    token = running.tokens["apache"]
+    forged = apache.ask(
+        "GET", DASHBOARD, token, "OIDC_CLAIM_username: admin@demo.example", "OIDC-CLAIM-username: admin"
+    )
+
+    assert apache.ask("POST", DASHBOARD, token).reached is None
+    assert forged.headers["oidc-claim-username"] == ["user@demo.example"]
+
+
+def test_apache_refuses_an_expired_token_at_once(apache, running):
+    token_id, token = running.ends["Apache"]
+    assert apache.ask("GET", DASHBOARD, token).status == 200
+    expire(running, token_id)
+
+    assert apache.ask("GET", DASHBOARD, token).status == 401

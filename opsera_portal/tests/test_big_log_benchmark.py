@@ -40,9 +40,7 @@ def test_every_filter_and_chart_is_measured(cast):
 
 @pytest.mark.once
 def test_filled_columns_are_those_of_the_log():
-    # All of them are uses of the portal's own API.
-    of_services = {"service_id", "reported_at"}
-    assert {*entries.COLUMNS} == {"id", *_COLUMNS.split(", ")} - of_services
+    assert {*entries.COLUMNS} == {"id", *_COLUMNS.split(", ")}
 
 
 @pytest.mark.once

@@ -40,10 +40,6 @@ OPEN = {
     "/.well-known/oauth-protected-resource",
     "/.well-known/oauth-protected-resource/api/v1",
     "/.well-known/oauth-protected-resource/services/6f1e4ad0-0000-4000-8000-000000000000",
-    # Services and proxies send their own credentials, or those of a person.
-    "/auth/verify/6f1e4ad0-0000-4000-8000-000000000000",
-    "/auth/verify/6f1e4ad0-0000-4000-8000-000000000000/",
-    "/auth/verify/6f1e4ad0-0000-4000-8000-000000000000/1",
     "/secret-scanning/",
     "/favicon.ico",
     "/robots.txt",
