@@ -1,5 +1,6 @@
 from django.urls import path
 
+from gateway.views import services
 from gateway.views.verify import verify
 
 # What programs ask. In front of all other addresses, because proxies ask at each request.
@@ -7,4 +8,29 @@ check_patterns = [
     path("auth/verify/<id:pk>", verify, name="verify"),
     path("auth/verify/<id:pk>/", verify, {"rest": ""}, name="verify_root"),
     path("auth/verify/<id:pk>/<path:rest>", verify, name="verify_path"),
+]
+
+ONE = "organization/services/<id:pk>"
+
+app_name = "gateway"
+urlpatterns = [
+    path("organization/services/", services.ServiceListView.as_view(), name="organization_service_list"),
+    path("organization/services/new/", services.ServiceAddView.as_view(), name="organization_service_add"),
+    path(f"{ONE}/", services.ServiceDetailView.as_view(), name="organization_service_detail"),
+    path(f"{ONE}/edit/", services.ServiceEditView.as_view(), name="organization_service_edit"),
+    path(f"{ONE}/access/", services.ServiceAccessView.as_view(), name="organization_service_access"),
+    path(
+        f"{ONE}/access/<id:rule_pk>/remove/",
+        services.AccessRemoveView.as_view(),
+        name="organization_service_access_remove",
+    ),
+    path(f"{ONE}/switch-off/", services.SwitchOffView.as_view(), name="organization_service_switch_off"),
+    path(f"{ONE}/switch-on/", services.SwitchOnView.as_view(), name="organization_service_switch_on"),
+    path(f"{ONE}/delete/", services.ServiceDeleteView.as_view(), name="organization_service_delete"),
+    path(f"{ONE}/secret/", services.SecretCreateView.as_view(), name="organization_service_secret"),
+    path(
+        f"{ONE}/secrets/<id:secret_pk>/end/",
+        services.SecretEndView.as_view(),
+        name="organization_service_secret_end",
+    ),
 ]
