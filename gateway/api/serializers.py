@@ -23,6 +23,7 @@ from gateway.models import (
     RULES_LIMIT,
     SCOPE_DESCRIPTION_MAX_LENGTH,
     SCOPE_LABEL_MAX_LENGTH,
+    SCOPE_NAME_MAX_LENGTH,
     SCOPES_LIMIT,
     SLUG_MAX_LENGTH,
     Check,
@@ -42,7 +43,9 @@ RULE_MAX_LENGTH = PATH_MAX_LENGTH + 250
 class ServiceScopeField(StrictSerializer):
     """One scope of a service."""
 
-    name = serializers.RegexField(f"^{SLUG_PATTERN}$", help_text="Unique in the service; not `any` or `nobody`.")
+    name = serializers.RegexField(
+        f"^{SLUG_PATTERN}$", max_length=SCOPE_NAME_MAX_LENGTH, help_text="Unique in the service; not `any` or `nobody`."
+    )
     label = NameField(max_length=SCOPE_LABEL_MAX_LENGTH)  # type: ignore[assignment]
     description = TextField(max_length=SCOPE_DESCRIPTION_MAX_LENGTH, required=False, allow_blank=True)
     only_reads = FlagField(required=False, help_text="Whether it can't change anything. Without it: `false`.")
@@ -174,7 +177,7 @@ class ServiceRulesBody(StrictSerializer):
 
 
 class TryBody(StrictSerializer):
-    method = serializers.RegexField("^[A-Z]{1,10}$")
+    method = serializers.RegexField("^[A-Z]{1,10}$", max_length=10)
     path = TextField(max_length=MAX_LENGTH, trim_whitespace=False, help_text="As clients send it: `/api/dashboards/7`.")
 
 

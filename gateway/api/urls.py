@@ -22,7 +22,7 @@ urlpatterns = [
         name="service_secret_list",
     ),
     path(
-        "services/<id:pk>/secrets/<id:secret_pk>",
+        "services/<id:pk>/secrets/<id:secret_id>",
         ServiceSecretViewSet.as_view({"delete": "destroy"}),
         name="service_secret_detail",
     ),

@@ -166,10 +166,10 @@ class ServiceSecretViewSet(ApiViewSet):
         return Response(data, status=201, headers={"Cache-Control": "no-store"})
 
     @extend_schema(operation_id="service_secret_end", request=None, responses={204: None})
-    def destroy(self, request: Request, pk: str, secret_pk: str) -> Response:
+    def destroy(self, request: Request, pk: str, secret_id: str) -> Response:
         """Ends a secret now."""
         service = self.service(pk)
-        secret = service.credentials.filter(pk=secret_pk).first()
+        secret = service.credentials.filter(pk=secret_id).first()
         if secret is None:
             raise Forbidden
         services.end_secret(actor=self.person, service=service, secret=secret, request=request._request)

@@ -1,7 +1,8 @@
 import factory
 
 from accounts.tests.factories import OrganizationFactory
-from gateway.models import Service, ServiceRule
+from gateway.client_secrets import digest_of
+from gateway.models import Service, ServiceCredential, ServiceRule
 
 READ = {"name": "read", "label": "Read", "description": "Look at dashboards.", "only_reads": True}
 WRITE = {"name": "write", "label": "Write", "description": "Change dashboards.", "only_reads": False}
@@ -33,3 +34,11 @@ class ServiceRuleFactory(factory.django.DjangoModelFactory):
         model = ServiceRule
 
     service = factory.SubFactory(ServiceFactory)
+
+
+class ServiceCredentialFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = ServiceCredential
+
+    service = factory.SubFactory(ServiceFactory)
+    digest = factory.Sequence(lambda number: digest_of(f"secret {number}"))

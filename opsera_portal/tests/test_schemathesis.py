@@ -55,6 +55,7 @@ NOT_INVENTED = ("cursor", "after", "date_to", "before_at", "group", "pipeline")
 # don't exist, or breaks a rule about several fields: one kind of step needs a URL and the other must not have one, the
 # organization limits the lifetime of tokens, and a pasted text can contain several tokens. A time zone must exist, a
 # network be one, and a webhook needs a URL that can be called.
+# The scopes of a service must fit its path rules.
 # A trust rule has further rules for its claims, and a subject token must be genuine.
 JUDGED_BEYOND_THE_SCHEMA = [
     "PATCH /api/v1/groups/{id}",
@@ -62,6 +63,7 @@ JUDGED_BEYOND_THE_SCHEMA = [
     "PATCH /api/v1/organization/policy",
     "PATCH /api/v1/organization/single-sign-on",
     "PATCH /api/v1/pipelines/{id}",
+    "PATCH /api/v1/services/{id}",
     "PATCH /api/v1/tokens/{id}",
     "PATCH /api/v1/trust-rules/{id}",
     "PATCH /api/v1/webhooks/{id}",
@@ -71,6 +73,7 @@ JUDGED_BEYOND_THE_SCHEMA = [
     "POST /api/v1/pipelines/{id}/transfer",
     "POST /api/v1/review-campaigns",
     "POST /api/v1/service-accounts",
+    "POST /api/v1/services",
     "POST /api/v1/token-exchange",
     "POST /api/v1/tokens",
     "POST /api/v1/tokens/lookup",
@@ -80,6 +83,7 @@ JUDGED_BEYOND_THE_SCHEMA = [
     "POST /api/v1/users",
     "POST /api/v1/webhooks",
     "PUT /api/v1/pipelines/{id}/access-rules",
+    "PUT /api/v1/services/{id}/access-rules",
 ]
 # 422: Schemathesis sends the same Idempotency-Key with several bodies.
 ACCEPTED = ["2xx", "401", "403", "404", "409", "412", "422", "429"]
