@@ -9,7 +9,6 @@ from core.badges import Badge
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from core.text import Text, counted, first_of, grouped
-from gateway.health import MOST_COUNTED_IN_LIST
 from gateway.models import Check, Service
 
 NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
@@ -24,12 +23,13 @@ CHECKS: dict[str, Text] = {
     Check.STATUS_LIST: gettext_lazy("Status list"),
 }
 ROLES_LISTED = 3
+_REFUSED = gettext_lazy("Refused lately")
 
 
 class ServiceTable(PortalTable):
     only_wide = ("slug", "check_by", "scopes", "used_by")
     first_line = ("is_enabled",)
-    second_line: ClassVar[dict[str, Text]] = {"last_use": gettext_lazy("Last use"), "lately_refused": ""}
+    second_line: ClassVar[dict[str, Text]] = {"last_use": gettext_lazy("Last use"), "lately_refused": _REFUSED}
 
     name = Column(verbose_name=gettext_lazy("Service"), orderable=False)
     slug = Column(verbose_name=gettext_lazy("Short name"), orderable=False)
@@ -38,7 +38,7 @@ class ServiceTable(PortalTable):
     used_by = Column(verbose_name=gettext_lazy("Who may use it"), empty_values=(), orderable=False)
     is_enabled = BadgeColumn(verbose_name=gettext_lazy("State"), orderable=False)
     last_use = MomentColumn(verbose_name=gettext_lazy("Last use"), orderable=False)
-    lately_refused = Column(verbose_name=gettext_lazy("Refused in 7 days"), empty_values=(), orderable=False)
+    lately_refused = Column(verbose_name=_REFUSED, attrs=NUMERIC, orderable=False)
 
     class Meta:
         attrs = {"id": "services", "aria-label": gettext_lazy("Services")}
@@ -66,11 +66,7 @@ class ServiceTable(PortalTable):
         return column.render(SERVICE_BADGES[record.is_enabled])
 
     def render_lately_refused(self, record: Any) -> str:
-        """Only the newest entries are counted (`gateway.health.with_health`)."""
-        values = {"refused": grouped(record.lately_refused), "used": grouped(record.lately_used)}
-        if record.lately_used == MOST_COUNTED_IN_LIST:
-            return gettext("%(refused)s of the last %(used)s") % values
-        return gettext("%(refused)s of %(used)s") % values
+        return grouped(record.lately_refused)
 
 
 def who_may_use(service: Service, rule_count: int) -> str:

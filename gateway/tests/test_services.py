@@ -283,7 +283,7 @@ def test_health_counts_the_uses_of_a_service(service, monkeypatch, django_assert
     assert (found.day, found.day_refused, found.week, found.week_refused) == (2, 1, 3, 2)
     assert (found.average_ms, found.is_complete, found.last_use) == (5, True, now - timedelta(minutes=1))
     [row] = health.with_health(Service.objects.for_service_table())
-    assert (row.lately_used, row.lately_refused, row.last_use) == (3, 2, now - timedelta(minutes=1))
+    assert (row.lately_refused, row.last_use) == (2, now - timedelta(minutes=1))
 
     monkeypatch.setattr(health, "MOST_COUNTED", 1)
     assert (health.of(service).week, health.of(service).is_complete) == (1, False)
