@@ -53,7 +53,7 @@ REMEMBERS = {
     "me_activity_log": "myActionId",
 }
 # Bodies that a token may send, if a person may send more.
-BODIES = {"user_change": {"is_active": False}, "service_try": {"method": "GET", "path": "/"}}
+BODIES: dict[str, dict[str, Any]] = {"user_change": {"is_active": False}, "service_try": {"method": "GET", "path": "/"}}
 VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "reason": "Postman", "token": "{{token}}"}
 # By the part of the address before an id.
 IDS = {
