@@ -70,10 +70,11 @@ class ServiceForm(SeenForm):
         required=False,
         max_length=LINES_LIMIT,
         help_text=_(
-            "One per line, at most 20: name | label | description | reads. Write “reads” at the end if the scope can't "
-            "change anything. Tokens lose a scope that you remove or rename."
+            "One per line, at most 20: name | label | description | reads. For example: read | Read | Look at "
+            "dashboards | reads. Write “reads” at the end if the scope can't change anything. Tokens lose a scope that "
+            "you remove or rename."
         ),
-        widget=forms.Textarea(attrs=_CODE | {"rows": 4, "placeholder": "read | Read | Look at dashboards | reads"}),
+        widget=forms.Textarea(attrs=_CODE | {"rows": 4}),
     )
     rules = forms.CharField(
         label=_("Path rules"),
@@ -81,12 +82,12 @@ class ServiceForm(SeenForm):
         strip=False,
         max_length=LINES_LIMIT,
         help_text=_(
-            "For forward auth. One per line, the first that matches counts: methods, path, scope. Methods: GET,HEAD or "
-            "* for all. In a path, * stands for a part between two slashes, and /** at the end for everything below. "
-            "Instead of a scope, write “any” for every token of the service, or “nobody”. A request that no line "
-            "matches is refused."
+            "For forward auth. One per line, the first that matches counts: methods, path, scope. For example: "
+            "GET,HEAD /api/dashboards/** read. Methods: * stands for all. In a path, * stands for a part between two "
+            "slashes, and /** at the end for everything below. Instead of a scope, write “any” for every token of the "
+            "service, or “nobody”. A request that no line matches is refused."
         ),
-        widget=forms.Textarea(attrs=_CODE | {"rows": 6, "placeholder": "GET,HEAD /api/dashboards/** read"}),
+        widget=forms.Textarea(attrs=_CODE | {"rows": 6}),
     )
     site_roles = forms.MultipleChoiceField(
         label=_("Site roles that may use it"),
