@@ -56,5 +56,9 @@ class ServiceRuleQuerySet(SubjectRuleQuerySet["ServiceRule"]):
 
 
 class ServiceCredentialQuerySet(models.QuerySet["ServiceCredential"]):
+    def current(self) -> Self:
+        """At most one of each service: that which no other one has replaced."""
+        return self.filter(ends_at__isnull=True)
+
     def working(self, at: datetime) -> Self:
         return self.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=at))

@@ -197,7 +197,7 @@ def create_secret(
         locked, secret, now = _locked(actor, service), new_secret(), timezone.now()
         ends_at = now + timedelta(hours=overlap_hours)
         locked.credentials.working(now).filter(ends_at__isnull=False).update(ends_at=now)
-        has_replaced = locked.credentials.filter(ends_at__isnull=True).update(ends_at=ends_at)
+        has_replaced = locked.credentials.current().update(ends_at=ends_at)
         made = locked.credentials.create(digest=digest_of(secret), created_at=now)
         _forget_old_secrets(locked, now)
         details = {"works_until": ends_at.isoformat()} if has_replaced else {}

@@ -93,6 +93,7 @@ class ServiceDetailView(ServicePageMixin, TemplateView):
             jwks_url=public_url(settings.TOKEN_KEYS_PAGE),
             access_rules=service.access_rules.for_rules_table(),
             credentials=_for_page(service),
+            has_secret=service.credentials.current().exists(),
             health=health.of(service) if reads_log else None,
             try_form=form,
             decision=_tried(service, form) if form.is_bound and form.is_valid() else None,
@@ -277,7 +278,7 @@ class SecretCreateView(ServiceChangeMixin, View):
         return self.ask(SecretForm())
 
     def ask(self, form: SecretForm, status: int = 200) -> HttpResponse:
-        has_one = self.service.credentials.filter(ends_at__isnull=True).exists()
+        has_one = self.service.credentials.current().exists()
         question = _("Replace the secret of “%(service)s”?") if has_one else _("Create a secret for “%(service)s”?")
         consequences = [_("The new secret is shown once.")]
         if has_one:
