@@ -5,6 +5,7 @@ A suggested person has the form of mail programs, `Nora Fresh <nora@example.com>
 
 import re
 from collections.abc import Iterator
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
@@ -101,6 +102,23 @@ def person_named(text: str, *, reader: User) -> User | None:
             % {"addresses": ", ".join(addresses)}
         )
     return found[0] if found else None
+
+
+def subject_named(text: str, *, organization_id: UUID, reader: User) -> User | Group:
+    """The person or the group of the organization that somebody typed into a form of access rules.
+
+    Raises ``ValidationError``.
+    """
+    text, here = text.strip(), {"organization_id": organization_id}
+    subject: User | Group | None = (
+        User.objects.filter(email=text.lower(), **here).first()
+        or Group.objects.filter(name__iexact=text, **here).first()
+        or User.objects.filter(email=address_in(text), **here).first()
+        or person_named(text, reader=reader)
+    )
+    if subject is None:
+        raise ValidationError(gettext("No such person or group in your organization."))
+    return subject
 
 
 def _folded(name: str) -> str:

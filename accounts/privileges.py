@@ -48,6 +48,7 @@ class Privilege(Enum):
     REMOVE_SINGLE_SIGN_ON = gettext_noop("Remove the organization's single sign-on")
     CHANGE_WEBHOOKS = gettext_noop("Add, change, pause or delete a webhook")
     CHANGE_TRUST_RULES = gettext_noop("Add, change or delete a trust rule")
+    CHANGE_SERVICES = gettext_noop("Add, change, switch off or delete a service")
     CHANGE_REVIEW_CAMPAIGNS = gettext_noop("Plan, start or cancel a review campaign")
     # One's own account.
     CREATE_TOKEN = gettext_noop("Create a token, for myself or a service account")

@@ -15,7 +15,7 @@ CHANGE = ("from", "to")
 Words = dict[str, Any]
 
 # Details whose values are site roles, and actions that record an old and a new role without a name.
-_ROLES = frozenset({"site_role", "two_factor_roles", "sign_in_network_roles"})
+_ROLES = frozenset({"site_role", "site_roles", "two_factor_roles", "sign_in_network_roles"})
 _CHANGES_OF_ROLE = frozenset({Action.USER_ROLE_CHANGED, Action.SERVICE_ACCOUNT_CHANGED})
 
 # What services record. Without a label here, a name is shown as it is.
@@ -23,6 +23,7 @@ _LABELS: dict[str, Text] = {
     "added": pgettext_lazy("activity detail", "Added"),
     "address": gettext_lazy("Address"),
     "allowed_scopes": gettext_lazy("Allowed scopes"),
+    "allows_sessions": gettext_lazy("Opens in the browser"),
     "answer_days": gettext_lazy("Days to answer"),
     "approval_for_service_accounts": gettext_lazy("Approval for service accounts"),
     "approval_lifetime_days": gettext_lazy("Approval lifetime days"),
@@ -32,12 +33,15 @@ _LABELS: dict[str, Text] = {
     "campaign": gettext_lazy("Review campaign"),
     "change": pgettext_lazy("activity detail", "Change"),
     "changes": gettext_lazy("Changes"),
+    "check_by": gettext_lazy("How it checks tokens"),
     "claims": gettext_lazy("Claims"),
     "client_secret": gettext_lazy("Client secret"),
     "confirmed": pgettext_lazy("activity detail", "Confirmed"),
     "count": pgettext_lazy("activity detail", "Count"),
     "copy": pgettext_lazy("activity detail", "Copy"),
     "copy_of": gettext_lazy("Copy of"),
+    "created_at": gettext_lazy("Created"),
+    "description": gettext_lazy("Description"),
     "details": gettext_lazy("Details"),
     "digest": gettext_lazy("SHA-256 of the record"),
     "due_at": gettext_lazy("Answers until"),
@@ -69,6 +73,7 @@ _LABELS: dict[str, Text] = {
     "method": gettext_lazy("Method"),
     "methods": gettext_lazy("Methods"),
     "name": gettext_lazy("Name"),
+    "needs_approval": gettext_lazy("New tokens need approval"),
     "networks": gettext_lazy("Networks"),
     "not_before": gettext_lazy("Works from"),
     "note": pgettext_lazy("activity detail", "Note"),
@@ -77,6 +82,7 @@ _LABELS: dict[str, Text] = {
     "orphaned_service_tokens_end_after_days": gettext_lazy("Orphaned service accounts' tokens end after days"),
     "owner": gettext_lazy("Owner"),
     "passkey": gettext_lazy("Passkey"),
+    "path_rules": gettext_lazy("Path rules"),
     "pipelines": gettext_lazy("Pipelines"),
     "reason": gettext_lazy("Reason"),
     "removed": pgettext_lazy("activity detail", "Removed"),
@@ -90,13 +96,16 @@ _LABELS: dict[str, Text] = {
     "run_number": gettext_lazy("Run number"),
     "runs": pgettext_lazy("activity detail", "Runs"),
     "scope": gettext_lazy("Scope"),
+    "scopes": gettext_lazy("Scopes"),
     "secrets_copied": gettext_lazy("Secrets copied"),
     "service": gettext_lazy("Service"),
     "service_token_creators": gettext_lazy("Who creates service accounts' tokens"),
     "sessions": gettext_lazy("Sessions"),
+    "short_name": gettext_lazy("Short name"),
     "sign_in_network_roles": gettext_lazy("Sign in network roles"),
     "sign_in_networks": gettext_lazy("Sign in networks"),
     "site_role": gettext_lazy("Site role"),
+    "site_roles": gettext_lazy("Site roles"),
     "starts_at": gettext_lazy("Starts at"),
     "state": gettext_lazy("State"),
     "step": gettext_lazy("Step"),

@@ -1,5 +1,5 @@
-"""Translated texts, counts with their noun, and which characters names may have: of tokens, groups, pipelines, steps,
-tags and people.
+"""Translated texts, counts with their noun, and which characters names may have: of tokens, groups, services,
+pipelines, steps, tags and people.
 
 A letter of Hindi, Thai or Tamil takes combining marks (Unicode categories Mn and Mc), and some words of Hindi or
 Persian are only spelled right with a joiner between two letters (RFC 5892, appendix A).
@@ -66,6 +66,15 @@ def first_of(texts: Sequence[str], most: int, *, total: int) -> str:
 def composed(name: str) -> str:
     """Unicode's composed form (NFC), in which names are stored and counted."""
     return unicodedata.normalize("NFC", name)
+
+
+def name_key(name: str) -> str:
+    """The same for names that differ only in case, in Unicode form, or in joiners, which are invisible (Unicode 3.13,
+    D146: compatibility caseless match)."""
+    key = unicodedata.normalize("NFD", "".join(character for character in name if character not in JOINERS))
+    for _round in range(2):
+        key = unicodedata.normalize("NFKD", key.casefold())
+    return key
 
 
 def is_invisible(character: str) -> bool:

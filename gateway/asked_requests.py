@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from django.http import HttpRequest
+from django.utils.translation import gettext_noop
 
 from core.http.request_context import TARGET_MAX_LENGTH, printable, without_tokens
 from gateway import request_paths
@@ -47,7 +48,7 @@ class AskedRequest:
     def path(self) -> str:
         """The decoded path. Raises ``Ambiguous``."""
         if not _METHOD.fullmatch(self.method):
-            raise Ambiguous("The method is not one word in capital letters.")
+            raise Ambiguous(gettext_noop("The method is not one word in capital letters."))
         return request_paths.path_of(self.target)
 
 

@@ -2,7 +2,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q, Value
+from django.db.models import Count, Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Concat, StrIndex
 from django.db.models.lookups import GreaterThan
 
@@ -30,6 +30,10 @@ class ServiceQuerySet(OrganizationRowsQuerySet["Service"]):
 
     def manageable_by(self, user: User) -> Self:
         return self.in_organization_with(Ability.MANAGE_ORGANIZATION, user)
+
+    def for_service_table(self) -> Self:
+        """With ``rule_count``: how many people and groups may use it."""
+        return self.annotate(rule_count=Count("access_rules")).order_by("name", "pk")
 
     def usable_by(self, user: User) -> Self:
         """Those that are switched on and that the person may use now. `gateway.checks` asks the same at each use."""
@@ -62,6 +66,10 @@ class ServiceRuleQuerySet(SubjectRuleQuerySet["ServiceRule"]):
 
 
 class ServiceCredentialQuerySet(models.QuerySet["ServiceCredential"]):
+    def current(self) -> Self:
+        """At most one of each service: that which no other one has replaced."""
+        return self.filter(ends_at__isnull=True)
+
     def working(self, at: datetime) -> Self:
         return self.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=at))
 

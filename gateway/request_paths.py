@@ -9,6 +9,8 @@ import re
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
+from django.utils.translation import gettext_noop
+
 MAX_LENGTH = 2048
 
 _PLAIN = re.compile(r"/[!-~]*")
@@ -21,7 +23,7 @@ _JOINED = re.compile(r",\s*(?:/|https?:)", re.IGNORECASE)
 
 
 class Ambiguous(ValueError):
-    """The message says what is wrong with the path, for the person who sent it."""
+    """The message says what is wrong with the path, for the person who sent it. Pages translate it."""
 
 
 @lru_cache(maxsize=1000)
@@ -29,13 +31,13 @@ def path_of(target: str) -> str:
     """The decoded path of ``target``, a path with or without a query, as the client sent it. Raises ``Ambiguous``."""
     path, _, query = target.partition("?")
     if len(target) > MAX_LENGTH:
-        raise Ambiguous("The path is too long.")
+        raise Ambiguous(gettext_noop("The path is too long."))
     if not _PLAIN.fullmatch(path) or "\\" in path or "#" in target:
-        raise Ambiguous("The path has characters that must be percent-encoded.")
+        raise Ambiguous(gettext_noop("The path has characters that must be percent-encoded."))
     if _ESCAPE.search(path) or _DANGEROUS_ESCAPE.search(path):
-        raise Ambiguous("The path has percent-encoded characters that servers read differently.")
+        raise Ambiguous(gettext_noop("The path has percent-encoded characters that servers read differently."))
     if ";" in path or "," in path or _JOINED.search(query):
-        raise Ambiguous("The path has a comma or a semicolon. Send it percent-encoded, or only once.")
+        raise Ambiguous(gettext_noop("The path has a comma or a semicolon. Send it percent-encoded, or only once."))
     return _decoded(path)
 
 
@@ -43,7 +45,7 @@ def _decoded(path: str) -> str:
     try:
         decoded = unquote_to_bytes(path).decode()
     except UnicodeDecodeError:
-        raise Ambiguous("The path is not in UTF-8.") from None
+        raise Ambiguous(gettext_noop("The path is not in UTF-8.")) from None
     return without_ambiguity(decoded)
 
 
@@ -51,9 +53,9 @@ def without_ambiguity(decoded: str) -> str:
     """The same path if it has no dot segments, no empty ones and nothing invisible. Raises ``Ambiguous``."""
     segments = decoded.split("/")
     if not decoded.startswith("/") or any(segment == "" for segment in segments[1:-1]):
-        raise Ambiguous("The path has two slashes in a row.")
+        raise Ambiguous(gettext_noop("The path has two slashes in a row."))
     if any(segment and not segment.strip(". \u00a0\u3000") for segment in segments):
-        raise Ambiguous("The path has a part of only dots or spaces.")
+        raise Ambiguous(gettext_noop("The path has a part of only dots or spaces."))
     if not decoded.isprintable():
-        raise Ambiguous("The path has invisible characters.")
+        raise Ambiguous(gettext_noop("The path has invisible characters."))
     return decoded

@@ -230,6 +230,19 @@ WEBHOOK_FIELDS = {
     "paused_at": None,
     "failing_since": None,
 }
+SERVICE = "0190a1b2-0000-7000-8000-00000000000f"
+SERVICE_FIELDS = {
+    "name": "Grafana",
+    "short_name": "grafana",
+    "address": "https://grafana.example.com",
+    "description": "Dashboards of all teams",
+    "check_by": "forward_auth",
+    "path_rules": ["GET,HEAD /api/dashboards/** read"],
+    "site_roles": ["administrator", "user"],
+    "needs_approval": False,
+    "allows_sessions": False,
+}
+SERVICE_SCOPE = {"name": "read", "label": "Read", "description": "Look at dashboards", "only_reads": True}
 CAMPAIGN = "0190a1b2-0000-7000-8000-00000000000e"
 CAMPAIGN_FIELDS = {
     "id": CAMPAIGN,
@@ -408,6 +421,47 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "error": "",
         "next_attempt_at": None,
     },
+    "Service": SERVICE_FIELDS
+    | {
+        "id": SERVICE,
+        "audience": f"https://portal.example.com/services/{SERVICE}",
+        "scopes": [{"id": "service:grafana:read", **SERVICE_SCOPE}],
+        "is_enabled": True,
+    },
+    "CreateServiceBodyRequest": SERVICE_FIELDS
+    | {"name": "Metrics", "short_name": "metrics", "scopes": [SERVICE_SCOPE]},
+    "ChangeServiceBodyRequest": dict.fromkeys(SERVICE_FIELDS, ...)
+    | {"description": "Dashboards of all teams", "is_enabled": True, "scopes": ...},
+    "ServiceRule": {
+        "id": ENTRY,
+        "user_id": OTHER_PERSON,
+        "user_email": OTHER_EMAIL,
+        "group_id": None,
+        "group_name": None,
+    },
+    "SubjectBodyRequest": {
+        "id": ...,
+        "user_id": ...,
+        "user_email": OTHER_EMAIL,
+        "group_id": ...,
+        "group_name": ...,
+    },
+    "TryBodyRequest": {"method": "GET", "path": "/api/dashboards/7"},
+    "Decision": {
+        "is_open": True,
+        "code": "",
+        "scope": "service:grafana:read",
+        "line": 1,
+        "detail": "GET /api/dashboards/7 needs the scope Read (line 1).",
+    },
+    "ServiceSecret": {"id": ENTRY, "ends_at": None, "last_used_at": None},
+    "NewServiceSecret": {
+        "id": ENTRY,
+        "ends_at": None,
+        "last_used_at": None,
+        "secret": "u8QdZ3Yk0mJrW5cVtX1nGf7aPbL2sEhKo9iNy4RxTqM",
+    },
+    "CreateSecretBodyRequest": {"overlap_hours": 24},
     "SendAgainBodyRequest": {"event_id": ENTRY},
     "Webhook": WEBHOOK_FIELDS | {"id": WEBHOOK},
     "WebhookWithSecret": WEBHOOK_FIELDS | {"id": WEBHOOK, "secret": "whsec_plJ3nmyCDGBKInavdOK15jsl"},
@@ -537,6 +591,7 @@ IDS: dict[str, Any] = {
     "me/sessions": SESSION,
     "review-campaigns": CAMPAIGN,
     "trust-rules": TRUST_RULE,
+    "services": SERVICE,
     "webhooks": WEBHOOK,
 }
 
@@ -548,7 +603,7 @@ def add_examples(result: Shape, generator: Any, **kwargs: Any) -> Shape:
         for operation in item.values():
             for parameter in operation.get("parameters", []):
                 if parameter["in"] == "path":
-                    parameter["example"] = _id_in(path)
+                    parameter["example"] = _id_in(path, parameter["name"])
             if "requestBody" in operation:
                 _add_to_content(operation["requestBody"], components, {})
             for status, response in operation["responses"].items():
@@ -568,8 +623,8 @@ def _add_to_content(described: Shape, components: Shape, changes: dict[str, Any]
         content["example"] = example | changes if changes else example
 
 
-def _id_in(path: str) -> Any:
-    before = path.removeprefix("/api/v1/").partition("/{")[0]
+def _id_in(path: str, name: str) -> Any:
+    before = path.removeprefix("/api/v1/").partition(f"/{{{name}}}")[0]
     return IDS.get(before, ENTRY)
 
 

@@ -63,6 +63,7 @@ ORGANIZATION = [
         (
             Tab(_("Access tokens"), "tokens:organization_token_list", Ability.READ_TOKENS),
             Tab(_("Approvals"), "tokens:organization_approval_list", Ability.READ_TOKENS),
+            Tab(_("Services"), "gateway:organization_service_list", Ability.READ_TOKENS),
             Tab(_("Trust"), "tokens:organization_trust", Ability.MANAGE_ORGANIZATION),
         ),
     ),

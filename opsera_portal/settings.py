@@ -265,6 +265,7 @@ PIPELINES_FOR_TOKENS = "pipelines.for_tokens.PipelinesOfPortal"
 SERVICES_FOR_TOKENS = "gateway.for_tokens.ServicesOfPortal"
 # The page of a token. Its URL takes the token's id. Log entries and API answers link to it.
 ACCESS_TOKEN_LIST_PAGE = "tokens:token_list"  # noqa: S105  (a page)
+TOKEN_KEYS_PAGE = "tokens:jwks"  # noqa: S105  (a page)
 SERVICE_ACCOUNT_TOKENS_PAGE = "tokens:service_account_tokens"
 ACCESS_TOKEN_PAGE = "tokens:token_detail"  # noqa: S105  (a page)
 # The page of a request to approve a token. Its URL takes the request's id.
@@ -582,6 +583,7 @@ SPECTACULAR_SETTINGS = {
         "TrustScopeEnum": "tokens.trust.rules.CHOICES",
         "WebhookEventEnum": "accounts.webhooks.events.CHOICES",
         "DeliveryStateEnum": "accounts.models.WebhookDelivery.State",
+        "ServiceCheckEnum": "gateway.models.Check",
         "NotificationKindEnum": "accounts.notifications.kinds.CHOICES",
         "ActionEnum": "auditlog.actions.Action",
         "ActionTypeEnum": "auditlog.actions.ActionType",

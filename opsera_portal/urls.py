@@ -19,6 +19,7 @@ api_patterns: list[URLPattern | URLResolver] = [
     path("", include("pipelines.api.urls")),
     path("", include("auditlog.api.urls")),
     path("", include("accounts.api.urls")),
+    path("", include("gateway.api.urls")),
     re_path("", UnknownRouteView.as_view()),
 ]
 
@@ -35,6 +36,7 @@ urlpatterns = [
     path("", include("tokens.log_urls")),
     path("", include("pipelines.urls")),
     path("", include("gateway.session_urls")),
+    path("", include("gateway.urls")),
     path("who-may-do-what/", views.WhoMayDoWhatView.as_view(), name="who_may_do_what"),
     path("api/schema/", SchemaView.as_view(), name="api_schema"),
     path("api/docs/", views.ApiDocsView.as_view(), name="api_docs"),

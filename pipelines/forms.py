@@ -329,17 +329,8 @@ class AccessRuleForm(SeenForm):
         self.fields["role"].choices = roles_to_grant(allowed)  # type: ignore[attr-defined]
 
     def clean_who(self) -> User | Group:
-        text = self.cleaned_data["who"].strip()
-        here = {"organization_id": self.pipeline.organization_id}
-        subject: User | Group | None = (
-            User.objects.filter(email=text.lower(), **here).first()
-            or Group.objects.filter(name__iexact=text, **here).first()
-            or User.objects.filter(email=finding.address_in(text), **here).first()
-            or finding.person_named(text, reader=self.person)
-        )
-        if subject is None:
-            raise forms.ValidationError(gettext("No such person or group in your organization."))
-        return subject
+        here = self.pipeline.organization_id
+        return finding.subject_named(self.cleaned_data["who"], organization_id=here, reader=self.person)
 
 
 class RoleForm(SeenForm):

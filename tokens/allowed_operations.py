@@ -29,6 +29,7 @@ TITLES: dict[str, Text] = {
     "users": _("Users"),
     "groups": _("Groups"),
     "service-accounts": _("Service accounts"),
+    "services": _("Services"),
     "trust-rules": _("Trust"),
     "token-exchange": _("Trust"),
     "webhooks": _("Webhooks"),

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
 from core.text import JOINERS, composed, is_invisible, is_mark, joiners_fit, marks_fit
+from core.text import name_key as name_key
 
 MAX_LENGTH = 50
 # At most two digits: longer numbers are a year or a build.
@@ -38,15 +39,6 @@ def clean_name(raw: str) -> str:
     if not joiners_fit(name):
         raise ValidationError(_("Remove the invisible characters between the letters."))
     return name
-
-
-def name_key(name: str) -> str:
-    """The same for names that differ only in case, in Unicode form, or in joiners, which are invisible (Unicode 3.13,
-    D146: compatibility caseless match)."""
-    key = unicodedata.normalize("NFD", "".join(character for character in name if character not in JOINERS))
-    for _round in range(2):
-        key = unicodedata.normalize("NFKD", key.casefold())
-    return key
 
 
 def numbered(name: str) -> Iterator[str]:

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts.models import Group, Organization, User
 from accounts.roles import Ability
-from core.db.locks import lock, lock_if_exists
+from core.db.locks import lock, lock_all, lock_if_exists
 from core.errors import DomainError, NotAllowed
+
+UNKNOWN_SUBJECT = gettext_lazy("No such person or group in your organization.")
 
 
 def allowed(actor: User, ability: Ability) -> User:
@@ -82,6 +85,17 @@ def check_same_organization(organization_id: uuid.UUID, rows: Sequence[User | Gr
     """The same message for rows that don't exist and for rows of another organization, so that ids can't be probed."""
     if any(row.organization_id != organization_id for row in rows):
         raise ValidationError({field: _("Not all of these exist in your organization.")})
+
+
+def check_subjects(organization_id: uuid.UUID, subjects: Sequence[User | Group]) -> None:
+    """For access rules. Locks the groups, so that none is deleted meanwhile. Raises ``ValidationError``."""
+    groups = sorted(subject.pk for subject in subjects if isinstance(subject, Group))
+    people = [subject.pk for subject in subjects if isinstance(subject, User)]
+    here = {"organization_id": organization_id}
+    found = len(lock_all(Group.objects.filter(pk__in=groups, **here)))
+    found += User.objects.filter(pk__in=people, **here).count()
+    if found != len(set(groups)) + len(set(people)):
+        raise ValidationError({"rules": UNKNOWN_SUBJECT})
 
 
 def _is_active_operator(person: User) -> bool:

@@ -231,6 +231,7 @@ BUTTONS_OF_ANOTHER_STATE = (
     "/pipelines/{pipeline}/run/",
     "/pipelines/{pipeline}/runs/1/",
     "/organization/users/{user}/activate/",
+    "/organization/services/{service}/switch-on/",
     "/organization/webhooks/{webhook}/resume/",
     # Buttons of rows, which submit a form that is elsewhere on the page.
     "/organization/webhooks/{webhook}/deliveries/",

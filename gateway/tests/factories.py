@@ -41,3 +41,11 @@ def secret_of(service, **values):
     secret = new_secret()
     ServiceCredential.objects.create(service=service, digest=digest_of(secret), **values)
     return secret
+
+
+class ServiceCredentialFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = ServiceCredential
+
+    service = factory.SubFactory(ServiceFactory)
+    digest = factory.Sequence(lambda number: digest_of(f"secret {number}"))

@@ -20,6 +20,8 @@ from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from auditlog.record import record
 from core.models import OutgoingMail
+from gateway.models import Service, ServiceCredential, ServiceRule
+from gateway.tests.factories import ServiceCredentialFactory, ServiceFactory, ServiceRuleFactory
 from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
 from tokens.approval.models import ApprovalRequest
@@ -42,6 +44,9 @@ MODELS = {
     "notification": Notification,
     "webhook": Webhook,
     "delivery": WebhookDelivery,
+    "service": Service,
+    "service_rule": ServiceRule,
+    "secret": ServiceCredential,
     "token": Token,
     "approval": ApprovalRequest,
     "trust_rule": TrustRule,
@@ -74,6 +79,7 @@ def rows_of(person, name):
     group = GroupFactory(organization=person.organization, name=f"{name} group")
     group.members.add(person)
     webhook = WebhookFactory(organization=person.organization, description=f"{name} webhook")
+    service = ServiceFactory(organization=person.organization, name=f"{name} service")
     account = ServiceAccountFactory(organization=person.organization, name=f"{name} account", responsible=[person])
     return {
         "organization": person.organization,
@@ -90,6 +96,9 @@ def rows_of(person, name):
         "delivery": WebhookDelivery.objects.create(
             webhook=webhook, event_id=token.pk, type="test", payload="{}", expires_at=timezone.now()
         ),
+        "service": service,
+        "service_rule": ServiceRuleFactory(service=service, user=person),
+        "secret": ServiceCredentialFactory(service=service),
         "token": token,
         "approval": ApprovalRequestFactory(token__owner=person, token__name=f"{name} request"),
         "token_use": TokenUse.objects.get(owner=person),

@@ -340,6 +340,8 @@ STATES = [
     State("Tokens", "to confirm", ("user",), at("/profile/tokens/to-confirm/")),
     State("Organization", "trust rules", ("admin",), at("/organization/trust/")),
     State("Organization", "add a trust rule", ("admin",), at("/organization/trust/new/?preset=github")),
+    State("Organization", "services", ("admin",), at("/organization/services/")),
+    State("Organization", "add a service", ("admin",), at("/organization/services/new/")),
     State("Organization", "webhooks", ("admin",), at("/organization/webhooks/")),
     State("Organization", "webhook", ("admin",), below("/organization/webhooks/", "Echo")),
     State("Organization", "add a webhook", ("admin",), at("/organization/webhooks/new/")),

@@ -37,7 +37,7 @@ from auditlog.record import record
 from core.api.operations import routes
 from core.api.scopes import PIPELINE, as_string
 from core.api.scopes import SCOPES as SCOPES_OF_TOKENS
-from gateway.tests.factories import ServiceFactory
+from gateway.tests.factories import ServiceCredentialFactory, ServiceFactory, ServiceRuleFactory
 from opsera_portal.tests.worlds import check_row, created_once
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
@@ -149,6 +149,25 @@ GET  /organization/http-steps/ ok    ok    ok    ok    ok    ok    ok    ok    a
 GET  /organization/policy/ no    no    no    no    ok    ok    ok    ok    admin in
 POST /organization/policy/ no    no    no    no    bad   no    no    bad   admin in
 POST /organization/policy/save/ no    no    no    no    bad   no    no    bad   admin in
+GET  /organization/services/ no no no no ok ok ok ok admin in
+GET  /organization/services/new/ no no no no ok no no ok admin in
+POST /organization/services/new/ no no no no bad no no bad admin in
+GET  /organization/services/{service}/ no no no no ok ok ok gone admin in
+GET  /organization/services/{service}/edit/ no no no no ok no no gone admin in
+POST /organization/services/{service}/edit/ no no no no bad no no gone admin in
+GET  /organization/services/{service}/access/ no no no no ok no no gone admin in
+POST /organization/services/{service}/access/ no no no no bad no no gone admin in
+POST /organization/services/{service}/access/{service_rule}/remove/ no no no no to no no gone admin in
+GET  /organization/services/{service}/switch-off/ no no no no ok no no gone admin in
+POST /organization/services/{service}/switch-off/ no no no no to no no gone admin in
+GET  /organization/services/{service}/switch-on/ no no no no ok no no gone admin in
+POST /organization/services/{service}/switch-on/ no no no no to no no gone admin in
+GET  /organization/services/{service}/delete/ no no no no ok no no gone admin in
+POST /organization/services/{service}/delete/ no no no no to no no gone admin in
+GET  /organization/services/{service}/secret/ no no no no ok no no gone admin in
+POST /organization/services/{service}/secret/ no no no no ok no no gone admin in
+GET  /organization/services/{service}/secrets/{secret}/end/ no no no no ok no no gone admin in
+POST /organization/services/{service}/secrets/{secret}/end/ no no no no to no no gone admin in
 GET  /organization/trust/ no no no no ok no no ok admin in
 GET  /organization/trust/new/ no no no no ok no no ok admin in
 POST /organization/trust/new/ no no no no bad no no bad admin in
@@ -365,6 +384,17 @@ POST /service-accounts/{account}/deactivate no no no no ok no no no no who?
 GET  /service-accounts/{account}/tokens ok    no    no    no    ok    no    no    no    no    who?
 POST /service-accounts/{account}/tokens session no no no session no no no no who?
 POST /token-exchange bad bad bad bad bad bad bad bad bad bad
+GET  /services ok ok ok ok ok ok ok ok no who?
+POST /services no no no no session no no session no who?
+GET  /services/{service} ok ok no ok ok ok ok no no who?
+PATCH /services/{service} no no no no session no no no no who?
+DELETE /services/{service} no no no no session no no no no who?
+GET  /services/{service}/access-rules no no no no ok ok ok no no who?
+PUT /services/{service}/access-rules no no no no session no no no no who?
+POST /services/{service}/try ok ok no ok ok ok ok no no who?
+GET  /services/{service}/secrets no no no no ok ok ok no no who?
+POST /services/{service}/secrets no no no no session no no no no who?
+DELETE /services/{service}/secrets/{secret} no no no no session no no no no who?
 GET  /trust-rules no no no no ok no no ok no who?
 POST /trust-rules no no no no session no no bad-in-session no who?
 GET  /trust-rules/{trust_rule} no no no no ok no no no no who?
@@ -504,6 +534,17 @@ POST /users/{invited}/invitation no no no no no    no
 POST /users/{user}/erase no no no no no    no
 POST /users/{user}/two-factor/reset no no no no no    no
 POST /token-exchange bad bad bad bad bad bad
+GET  /services ok    ok    no    no    no    no
+POST /services no no no no no no
+GET  /services/{service} ok ok no no no no
+PATCH /services/{service} no no no no no no
+DELETE /services/{service} no no no no no no
+GET  /services/{service}/access-rules ok ok no no no no
+PUT /services/{service}/access-rules no no no no no no
+POST /services/{service}/try ok ok no no no no
+GET  /services/{service}/secrets ok ok no no no no
+POST /services/{service}/secrets no no no no no no
+DELETE /services/{service}/secrets/{secret} no no no no no no
 GET  /trust-rules ok    ok    no    no    no    no
 POST /trust-rules no    no    no    no    no    no
 GET  /trust-rules/{trust_rule} ok    ok    no    no    no    no
@@ -659,6 +700,7 @@ def things_of(owner, pipeline):
     approval = ApprovalRequestFactory(token__owner=owner)
     ReviewItemFactory(token=token, campaign=campaign_of(owner))
     account = ServiceAccountFactory(organization=owner.organization, responsible=[owner])
+    service = ServiceFactory(organization=owner.organization, allows_sessions=True)
     return {
         "token": token,
         "approval": approval,
@@ -675,7 +717,9 @@ def things_of(owner, pipeline):
         "group": GroupFactory(organization=owner.organization),
         "account": account,
         "trust_rule": TrustRuleFactory(account=account),
-        "service": ServiceFactory(organization=owner.organization, allows_sessions=True),
+        "service": service,
+        "service_rule": ServiceRuleFactory(service=service, user=owner),
+        "secret": ServiceCredentialFactory(service=service),
         "webhook": webhook,
         "event": delivered(webhook),
         "notification": Notification.objects.create(person=owner, kind="first_use", once=str(token.pk)),
@@ -774,6 +818,10 @@ def body_for(path, things, method=""):
             "scopes": ["pipeline"],
         },
         "/trust-rules/{trust_rule}": {"lifetime_minutes": 5},
+        "/services": {"name": "made by the table", "short_name": "made"},
+        "/services/{service}": {"description": "written by the table"},
+        "/services/{service}/access-rules": {"rules": [{"user_id": str(things["user"].pk)}]},
+        "/services/{service}/try": {"method": "GET", "path": "/"},
         "/webhooks": {"url": "https://hooks.example.com/", "events": ["leaked"]},
         "/webhooks/{webhook}": {"description": "written by the table"},
         "/webhooks/{webhook}/send-again": {"event_id": str(things["event"].event_id)},
@@ -896,6 +944,8 @@ def as_template(path):
         ("<id:user_pk>", "{id}"),
         ("<id:account_pk>", "{id}"),
         ("<id:event_pk>", "{id}"),
+        ("<id:secret_pk>", "{id}"),
+        ("<id:secret_id>", "{id}"),
         ("<int:pk>", "{id}"),
         ("<int:number>", "1"),
         ("<uidb36>", "{text}"),
@@ -971,6 +1021,7 @@ def with_an_id(path):
         "/review-campaigns": "{campaign}",
         "/groups": "{group}",
         "/service-accounts": "{account}",
+        "/services": "{service}",
         "/trust-rules": "{trust_rule}",
         "/webhooks": "{webhook}",
         "/pipelines": "{pipeline}",

@@ -20,6 +20,7 @@ from accounts.tests.factories import (
     WebhookFactory,
 )
 from auditlog.tests.entries import action, use
+from gateway.tests.factories import ServiceCredentialFactory, ServiceFactory, ServiceRuleFactory
 from opsera_portal import api_examples as ids
 from opsera_portal.tests.test_access import delivered, sign_in_elsewhere, signed_in, with_two_factor
 from opsera_portal.tests.test_schema import METHODS
@@ -120,6 +121,16 @@ class World:
         campaign = ReviewCampaignFactory(pk=ids.CAMPAIGN, planned_by=self.person)
         ReviewItemFactory(token=self.token, campaign=campaign)
         TrustRuleFactory(pk=ids.TRUST_RULE, account=User.objects.get(pk=ids.ACCOUNT), name="Nightly")
+        service = ServiceFactory(
+            pk=ids.SERVICE,
+            organization=organization,
+            name="Grafana",
+            slug="grafana",
+            scopes=[ids.SERVICE_SCOPE],
+            rules="GET,HEAD /api/dashboards/** read",
+        )
+        ServiceCredentialFactory(pk=ids.ENTRY, service=service)
+        ServiceRuleFactory(pk=ids.ENTRY, service=service, user=other)
         webhook = WebhookFactory(pk=ids.WEBHOOK, organization=organization)
         WebhookDelivery.objects.filter(pk=delivered(webhook).pk).update(event_id=ids.ENTRY)
         sign_in_elsewhere(self.person)

@@ -226,7 +226,7 @@ KEPT = {
     "django_migrations",
     "django_tasks_database_dbtaskresult",  # ids only: the worker creates links when it sends them
     "gateway_service",
-    "gateway_servicecredential",  # digests of secrets
+    "gateway_servicecredential",  # digests of secrets with 256 random bits
     "gateway_servicerule",
     "mfa_authenticator",  # seeds are encrypted, recovery codes are hashes, and passkeys are public keys
     "core_ratecount",

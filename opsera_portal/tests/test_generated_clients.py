@@ -30,6 +30,7 @@ from accounts.tests.factories import (
 from accounts.tests.factors import add_passkey
 from auditlog.actions import Action
 from auditlog.record import record
+from gateway.tests.factories import ServiceCredentialFactory, ServiceFactory
 from opsera_portal.tests.test_access import delivered, log_use, sign_in_elsewhere
 from opsera_portal.tests.test_schema import operations_of
 from pipelines import services
@@ -140,6 +141,12 @@ class World:
     def trust_rule(self):
         return TrustRuleFactory(account=ServiceAccountFactory(organization=self.organization))
 
+    def service(self):
+        return ServiceFactory(organization=self.organization)
+
+    def secret(self, service):
+        return ServiceCredentialFactory(service=service)
+
     def webhook(self):
         return WebhookFactory(organization=self.organization)
 
@@ -227,6 +234,7 @@ IDS = {
     "logs/user/actions": World.action,
     "me/authentication-log": World.use,
     "me/activity-log": World.action,
+    "services": World.service,
     "webhooks": World.webhook,
     "trust-rules": World.trust_rule,
     "pipeline_unlock": World.locked_pipeline,
@@ -300,6 +308,16 @@ BODIES = {
         "service_account_id": str(world.service_account().pk),
         "scopes": ["pipeline"],
     },
+    "service_access_rules_replace": lambda world: {"rules": [{"user_id": str(world.person().pk)}]},
+    "service_change": lambda world: {"description": "Dashboards", "is_enabled": False},
+    "service_create": lambda world: {
+        "name": "Grafana",
+        "short_name": "grafana",
+        "scopes": [{"name": "read", "label": "Read", "only_reads": True}],
+        "path_rules": ["GET,HEAD /api/** read"],
+    },
+    "service_secret_create": lambda world: {"overlap_hours": 1},
+    "service_try": lambda world: {"method": "GET", "path": "/api/dashboards/7"},
     "webhook_change": lambda world: {"description": "Renamed"},
     "webhook_create": lambda world: {"url": "https://hooks.example.com/", "events": ["leaked"]},
     "webhook_send_again": lambda world: {"event_id": str(world.delivery().event_id)},
@@ -329,11 +347,16 @@ def call(path, described):
     by_token = any("accessToken" in way for way in described["security"])
     return {
         "id": operation_id,
-        "path": {} if thing is None else {"id": getattr(thing, "pk", thing)},
+        "path": ids_in(path, world, thing),
         "query": {},
         "headers": world.headers(by_token=by_token),
         **({"body": BODIES[operation_id](world)} if "requestBody" in described else {}),
     }
+
+
+def ids_in(path, world, thing):
+    ids = {} if thing is None else {"id": getattr(thing, "pk", thing)}
+    return ids | {"secret_id": world.secret(thing).pk} if "{secret_id}" in path else ids
 
 
 def good_status(described):

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
+from django.db.models.functions import Right
 from django.utils.translation import _trans
 
 from accounts.models import Group, Organization, User, Webhook
@@ -60,7 +61,7 @@ VALUES = re.compile(
     r"GitHub Actions|GitLab CI|Kubernetes|Terraform|"
     # The log of a run is stored in English.
     r"(?:Requested|Stopped|Cleared) by|"
-    r"\b(?:GET|POST|PUT|PATCH|DELETE|HEAD)\b|[a-z]+(?:-[a-z0-9]+)+|Firefox\S*|Laptop|\d+\w*"
+    r"\b(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)\b|[a-z]+(?:-[a-z0-9]+)+|Firefox\S*|Laptop|\d+\w*"
 )
 
 
@@ -89,6 +90,8 @@ def in_a_made_up_language(monkeypatch, world):
         Run.objects.update(pipeline_name="7")
         TrustRule.objects.update(name="7", claims={"7": "7"})
         Webhook.objects.update(description="7")
+        scope = {"name": "7", "label": "7", "description": "7", "only_reads": False}
+        Service.objects.update(name="7", slug=Right("slug", 1), scopes=[scope], rules="GET /7 7")
         ReviewItem.objects.update(token_name="7", owner_name="7")
         ApprovalRequest.objects.update(reason="7")
         User.objects.update(language=MADE_UP)

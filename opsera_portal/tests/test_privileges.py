@@ -56,6 +56,12 @@ ROUTES = {
     "POST /trust-rules": Privilege.CHANGE_TRUST_RULES,
     "PATCH /trust-rules/{id}": Privilege.CHANGE_TRUST_RULES,
     "DELETE /trust-rules/{id}": Privilege.CHANGE_TRUST_RULES,
+    "POST /services": Privilege.CHANGE_SERVICES,
+    "PATCH /services/{id}": Privilege.CHANGE_SERVICES,
+    "DELETE /services/{id}": Privilege.CHANGE_SERVICES,
+    "PUT /services/{id}/access-rules": Privilege.CHANGE_SERVICES,
+    "POST /services/{id}/secrets": Privilege.CHANGE_SERVICES,
+    "DELETE /services/{id}/secrets/{id}": Privilege.CHANGE_SERVICES,
     "POST /webhooks": Privilege.CHANGE_WEBHOOKS,
     "PATCH /webhooks/{id}": Privilege.CHANGE_WEBHOOKS,
     "DELETE /webhooks/{id}": Privilege.CHANGE_WEBHOOKS,
@@ -81,6 +87,7 @@ PERSON = "/organization/users/{user}/"
 ACCOUNTS = "/organization/service-accounts/"
 SECURITY = "/profile/security/"
 SINGLE_SIGN_ON = "/organization/single-sign-on/"
+SERVICE = "/organization/services/{service}/"
 WEBHOOK = "/organization/webhooks/{webhook}/"
 APPROVAL = "/organization/approvals/{approval}/"
 CAMPAIGNS = "/organization/review-campaigns/"
@@ -95,6 +102,23 @@ PAGES_THAT_ASK = {
     "POST /organization/trust/{trust_rule}/": (Privilege.CHANGE_TRUST_RULES, "."),
     "GET /organization/trust/{trust_rule}/delete/": (Privilege.CHANGE_TRUST_RULES, "."),
     "POST /organization/trust/{trust_rule}/delete/": (Privilege.CHANGE_TRUST_RULES, "."),
+    "GET /organization/services/new/": (Privilege.CHANGE_SERVICES, "."),
+    "POST /organization/services/new/": (Privilege.CHANGE_SERVICES, "."),
+    f"GET {SERVICE}edit/": (Privilege.CHANGE_SERVICES, "."),
+    f"POST {SERVICE}edit/": (Privilege.CHANGE_SERVICES, "."),
+    f"GET {SERVICE}access/": (Privilege.CHANGE_SERVICES, "."),
+    f"POST {SERVICE}access/": (Privilege.CHANGE_SERVICES, "."),
+    f"GET {SERVICE}switch-off/": (Privilege.CHANGE_SERVICES, "."),
+    f"POST {SERVICE}switch-off/": (Privilege.CHANGE_SERVICES, "."),
+    f"GET {SERVICE}switch-on/": (Privilege.CHANGE_SERVICES, "."),
+    f"POST {SERVICE}switch-on/": (Privilege.CHANGE_SERVICES, "."),
+    f"GET {SERVICE}delete/": (Privilege.CHANGE_SERVICES, "."),
+    f"POST {SERVICE}delete/": (Privilege.CHANGE_SERVICES, "."),
+    f"GET {SERVICE}secret/": (Privilege.CHANGE_SERVICES, "."),
+    f"POST {SERVICE}secret/": (Privilege.CHANGE_SERVICES, "."),
+    f"GET {SERVICE}secrets/{{secret}}/end/": (Privilege.CHANGE_SERVICES, "."),
+    f"POST {SERVICE}secrets/{{secret}}/end/": (Privilege.CHANGE_SERVICES, "."),
+    f"POST {SERVICE}access/{{service_rule}}/remove/": (Privilege.CHANGE_SERVICES, f"{SERVICE}access/"),
     "GET /organization/webhooks/new/": (Privilege.CHANGE_WEBHOOKS, "."),
     "POST /organization/webhooks/new/": (Privilege.CHANGE_WEBHOOKS, "."),
     f"GET {WEBHOOK}edit/": (Privilege.CHANGE_WEBHOOKS, "."),
@@ -179,6 +203,9 @@ FORMS = {
     f"{CAMPAIGNS}new/": {"answer_days": "14"},
     "/organization/trust/new/": TRUST_RULE,
     "/organization/trust/{trust_rule}/": TRUST_RULE,
+    "/organization/services/new/": {"name": "Registry", "slug": "registry", "check_by": "introspection"},
+    "/organization/services/{service}/edit/": {"name": "Registry", "check_by": "introspection"},
+    "/organization/services/{service}/access/": {"who": INACTIVE},
     "/organization/webhooks/new/": {"url": "https://hooks.example.com/", "events": ["leaked"]},
     "/organization/webhooks/{webhook}/edit/": {"url": "https://hooks.example.com/", "events": ["leaked"]},
     "/organization/users/invite/": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
@@ -375,7 +402,7 @@ def test_no_route_gives_access_to_a_session_with_an_old_proof(api, ada, things_f
 @pytest.mark.parametrize("name", sorted({*ROUTES, *LESS_BY_TOKEN} - {"POST /me/sessions/end-all"}))
 def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     method, address = name.split(" ")
-    for kind in ("session", "user", "token", "webhook", "approval"):
+    for kind in ("session", "user", "token", "service", "secret", "webhook", "approval"):
         address = address.replace(f"/{kind}s/{{id}}", f"/{kind}s/{{{kind}}}")
     address = address.replace("/service-accounts/{id}", "/service-accounts/{account}")
     address = address.replace("/review-campaigns/{id}", "/review-campaigns/{campaign}")
@@ -449,7 +476,8 @@ def reference():
 
 @EVERY_CLOSED_ROUTE
 def test_api_reference_marks_privileged_operations(reference, method, address):
-    operation = reference[f"/api/v1{address}"][method.lower()]
+    path = address.replace("/secrets/{id}", "/secrets/{secret_id}")
+    operation = reference[f"/api/v1{path}"][method.lower()]
 
     assert "reauthentication_required" in operation["description"]
     assert "reauthentication_required" in operation["responses"]["403"]["description"]
@@ -574,8 +602,9 @@ def test_no_page_gives_access_to_a_session_with_an_old_proof(client, ada, things
 
 
 NOT_BY_ONE_REQUEST = (
-    # The webhook is not paused.
+    # The webhook is not paused, and the service not switched off.
     "/resume/",
+    "/switch-on/",
     "GET ",
     "POST /organization/policy/",
     "two-factor/app/",

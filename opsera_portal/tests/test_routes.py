@@ -194,7 +194,9 @@ def test_route_without_an_operation_is_closed_to_every_token(api, administrator,
 def filled(pattern, address):
     """Returns the address with a value for each parameter."""
     values = {"pk": "6f1e4ad0-0000-4000-8000-000000000000", "object_id": "1", "number": "1"}
-    values |= dict.fromkeys(["step_pk", "rule_pk", "user_pk", "account_pk", "event_pk", "public_id"], values["pk"])
+    values |= dict.fromkeys(
+        ["step_pk", "rule_pk", "user_pk", "account_pk", "event_pk", "secret_pk", "public_id"], values["pk"]
+    )
     for name, converter in pattern.pattern.converters.items():
         kind = type(converter).__name__.removesuffix("Converter").lower()
         for spelling in (f"<{kind}:{name}>", f"<{name}>"):

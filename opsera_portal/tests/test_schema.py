@@ -39,7 +39,7 @@ LISTS = [
 
 
 def address_in_schema(path):
-    return re.sub(r"<\w+:pk>", "{id}", path)
+    return re.sub(r"<\w+:pk>", "{id}", path).replace("<id:secret_id>", "{secret_id}")
 
 
 # SCIM describes itself to its clients, at `/scim/v2/Schemas`.

@@ -21,6 +21,7 @@ from accounts.models import POLICY_FIELDS, Organization, OrganizationProvider, U
 from accounts.security import reauthentication
 from accounts.services.single_sign_on import PROVIDER_FIELDS
 from auditlog.models import Activity
+from gateway.models import Service, ServiceCredential, ServiceRule
 from tokens.models import Token, TrustRule
 from tokens.review.models import ReviewCampaign
 
@@ -30,6 +31,9 @@ COLUMNS = {
     "accounts_organization": {"slug", *POLICY_FIELDS},
     "accounts_organizationprovider": {*PROVIDER_FIELDS, "sealed_secret", "connection"},
     "tokens_token": {"approved_at"},
+    "gateway_service": {field.attname for field in Service._meta.concrete_fields},
+    "gateway_servicerule": {field.attname for field in ServiceRule._meta.concrete_fields},
+    "gateway_servicecredential": {"service_id", "digest"},
     "tokens_trustrule": {field.attname for field in TrustRule._meta.concrete_fields},
 }
 INSERTS = {*COLUMNS, "mfa_authenticator", "socialaccount_socialaccount"}
@@ -157,6 +161,9 @@ def _statements():
         "tokens": Token.objects.values_list("pk"),
         "campaigns": ReviewCampaign.objects.values_list(),
         "trust_rules": TrustRule.objects.values_list(),
+        "services": Service.objects.values_list(),
+        "rules_of_services": ServiceRule.objects.values_list(),
+        "secrets_of_services": ServiceCredential.objects.values_list("pk", "ends_at"),
         "webhooks": Webhook.objects.values_list(),
         "approved": Token.objects.filter(approved_at__isnull=False).values_list("pk"),
         "invitations": Activity.objects.filter(action="user.invited").values_list("pk"),

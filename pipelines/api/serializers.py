@@ -6,6 +6,7 @@ from django.core.validators import MaxLengthValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from accounts.api.subjects import SubjectBody
 from core.api.serializers import BoundedListField, IdField, NameField, StrictSerializer, TextField, WholeNumberField
 from pipelines.access import ItemRole, PipelineAction, allowed_actions
 from pipelines.http_step import HEADER_LIMIT_BYTES, HEADERS_LIMIT
@@ -154,22 +155,10 @@ class ChangePipelineBody(StrictSerializer):
         return attrs
 
 
-class AccessRuleBody(StrictSerializer):
+class AccessRuleBody(SubjectBody):
     """For a person, by id or e-mail address, or for a group, by id or name."""
 
-    id = IdField(required=False, help_text="Not needed: a person and a group have at most one rule.")
-    user_id = IdField(required=False, allow_null=True)
-    user_email = TextField(required=False, allow_null=True, max_length=254)
-    group_id = IdField(required=False, allow_null=True)
-    group_name = TextField(required=False, allow_null=True, max_length=50)
     role = serializers.ChoiceField(choices=ItemRole.choices)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        person = attrs.get("user_id") or attrs.get("user_email")
-        group = attrs.get("group_id") or attrs.get("group_name")
-        if bool(person) == bool(group):
-            raise serializers.ValidationError("Name either a person or a group.")
-        return attrs
 
 
 class AccessRulesBody(StrictSerializer):

@@ -10,16 +10,15 @@ from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy, ngettext, override
 
 from accounts.models import Group, User
+from accounts.services.guard import check_subjects
 from auditlog.actions import Action
 from auditlog.record import record
-from core.db.locks import lock_all
 from core.seen import ChangedMeanwhile, check_seen
 from pipelines import seen as fingerprints
 from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_grant
 from pipelines.models import RULES_LIMIT, AccessRule, Pipeline
 from pipelines.services.guard import fresh, locked_for
 
-UNKNOWN_SUBJECT = gettext_lazy("No such person or group in your organization.")
 ADMINISTRATORS_ONLY = gettext_lazy(
     "Only an Administrator of the pipeline can add, change or remove the role Administrator."
 )
@@ -50,7 +49,7 @@ def set_access_rule(
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
         actor_may = allowed_actions(fresh(actor), locked)
-        _check_subjects(locked, [subject])
+        check_subjects(locked.organization_id, [subject])
         rule = locked.access_rules.filter(**_key(subject)).first()
         if rule is not None and rule.role != role:
             check_seen(seen, fingerprints.of_rules(locked, locked.access_rules.all()))
@@ -137,7 +136,7 @@ def replace_access_rules(
         wanted = {(type(rule.subject).__name__, rule.subject.pk): rule for rule in rules}
         if len(wanted) != len(rules):
             raise ValidationError({"rules": gettext("A person or a group appears twice.")})
-        _check_subjects(locked, [rule.subject for rule in rules])
+        check_subjects(locked.organization_id, [rule.subject for rule in rules])
         changes: list[str] = []
         touched: list[str] = []
         for identity, rule in had.items():
@@ -156,17 +155,6 @@ def replace_access_rules(
         if changes:
             _record(actor, locked, request, changes)
     return locked
-
-
-def _check_subjects(pipeline: Pipeline, subjects: Sequence[User | Group]) -> None:
-    """Locks the groups, so that none is deleted meanwhile."""
-    groups = sorted(subject.pk for subject in subjects if isinstance(subject, Group))
-    people = [subject.pk for subject in subjects if isinstance(subject, User)]
-    here = {"organization_id": pipeline.organization_id}
-    found = len(lock_all(Group.objects.filter(pk__in=groups, **here)))
-    found += User.objects.filter(pk__in=people, **here).count()
-    if found != len(set(groups)) + len(set(people)):
-        raise ValidationError({"rules": UNKNOWN_SUBJECT})
 
 
 def _check_grant(actor_may: frozenset[PipelineAction], roles: Sequence[str]) -> None:

@@ -55,8 +55,8 @@ def test_card_without_pipelines_stays_open(owner):
 @pytest.mark.parametrize(
     ("role", "says"),
     [
-        (SiteRole.GUEST, "Reads 3 pipelines. Your role can't run pipelines. 13 of 106 operations."),
-        (SiteRole.AUDITOR, "Reads 5 pipelines. Your role can't run pipelines. 14 of 106 operations."),
+        (SiteRole.GUEST, "Reads 3 pipelines. Your role can't run pipelines. 13 of 111 operations."),
+        (SiteRole.AUDITOR, "Reads 5 pipelines. Your role can't run pipelines. 14 of 111 operations."),
         (SiteRole.POWER_USER, "Runs 5 pipelines and reads 5."),
         (SiteRole.ADMINISTRATOR, "Runs 5 pipelines and reads 5."),
     ],

@@ -42,6 +42,7 @@ REMEMBERS = {
     "user_list": "userId",
     "group_list": "groupId",
     "service_account_list": "serviceAccountId",
+    "service_list": "serviceId",
     "trust_rule_list": "trustRuleId",
     "webhook_list": "webhookId",
     "approval_list": "approvalId",
@@ -52,13 +53,14 @@ REMEMBERS = {
     "me_activity_log": "myActionId",
 }
 # Bodies that a token may send, if a person may send more.
-BODIES = {"user_change": {"is_active": False}}
+BODIES: dict[str, dict[str, Any]] = {"user_change": {"is_active": False}, "service_try": {"method": "GET", "path": "/"}}
 VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "reason": "Postman", "token": "{{token}}"}
 # By the part of the address before an id.
 IDS = {
     "users": "{{userId}}",
     "groups": "{{groupId}}",
     "service-accounts": "{{serviceAccountId}}",
+    "services": "{{serviceId}}",
     "trust-rules": "{{trustRuleId}}",
     "webhooks": "{{webhookId}}",
     "approvals": "{{approvalId}}",
@@ -79,6 +81,7 @@ VARIABLES = {
     "userId": "",
     "groupId": "",
     "serviceAccountId": "",
+    "serviceId": "",
     "trustRuleId": "",
     "webhookId": "",
     "approvalId": "",
