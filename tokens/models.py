@@ -52,6 +52,11 @@ class Token(models.Model):
     service = models.ForeignKey(
         "gateway.Service", on_delete=models.PROTECT, null=True, related_name="tokens", db_index=False, editable=False
     )
+    # Its bit in a list, if its service reads which tokens have ended from one (`tokens.status_lists`).
+    status_list = models.ForeignKey(
+        "tokens.StatusList", on_delete=models.PROTECT, null=True, related_name="+", db_index=False, editable=False
+    )
+    status_index = models.PositiveIntegerField(null=True, editable=False)
     name = models.CharField(max_length=MAX_LENGTH)
     description = models.CharField(max_length=DESCRIPTION_MAX_LENGTH, blank=True, default="")
     # `name_key` while the name is in use, null after the token has ended. So a constraint can keep names unique among
@@ -124,6 +129,11 @@ class Token(models.Model):
         ]
         constraints = [
             models.UniqueConstraint("owner", "live_name_key", name="token_name_unique_among_live"),
+            models.UniqueConstraint(
+                fields=["status_list", "status_index"],
+                condition=Q(status_list__isnull=False),
+                name="token_has_its_own_status",
+            ),
             models.CheckConstraint(
                 condition=Q(expires_at__gt=models.F("created_at")), name="token_expires_after_creation"
             ),
@@ -455,3 +465,4 @@ class TrustRefusals(models.Model):
 # Django finds the models of an app here.
 from tokens.approval.models import ApprovalRequest  # noqa: E402, F401
 from tokens.review.models import ReviewCampaign, ReviewItem  # noqa: E402, F401
+from tokens.status_lists.models import StatusList  # noqa: E402, F401

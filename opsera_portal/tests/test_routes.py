@@ -34,6 +34,8 @@ OPEN = {
     "/api/docs/",
     "/api/schema/",
     "/.well-known/jwks.json",
+    # Not found without a list.
+    "/status-lists/6f1e4ad0-0000-4000-8000-000000000000",
     # Not found until a contact is configured.
     "/.well-known/security.txt",
     "/secret-scanning/",

@@ -1,0 +1,50 @@
+"""Removes status lists that no token needs any more."""
+
+import threading
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from core.db.batches import batches_of, run_batches
+from core.db.locks import lock_if_exists
+from core.db.sqlite_turns import job_transaction
+from tokens.models import Token
+from tokens.status_lists.models import StatusList
+from tokens.status_lists.signed import ended_before_claim
+
+EVERY = timedelta(hours=1)
+BATCH = 500
+
+
+def remove_finished(stopping: threading.Event) -> None:
+    """Removes the lists whose tokens have all passed the end in their claims. The tokens' rows stay."""
+    for list_id in list(_finished().values_list("pk", flat=True)):
+        tokens = list(Token.objects.filter(status_list=list_id).order_by().values_list("pk", flat=True))
+        for _ in run_batches((partial(_release, batch) for batch in batches_of(tokens, BATCH)), stopping=stopping):
+            pass
+        if stopping.is_set():
+            return
+        _remove(list_id)
+
+
+def _finished() -> QuerySet[StatusList]:
+    now = timezone.now()
+    needed = Token.objects.filter(Q(expires_at__gt=now) | ended_before_claim(now), status_list=OuterRef("pk"))
+    return StatusList.objects.filter(~Exists(needed.order_by())).order_by()
+
+
+def _release(tokens: Sequence[uuid.UUID]) -> None:
+    with job_transaction():
+        Token.objects.filter(pk__in=tokens).update(status_list=None, status_index=None)
+
+
+def _remove(list_id: uuid.UUID) -> None:
+    """Unless a token has got a place in it meanwhile: such a transaction holds the row of the list."""
+    with job_transaction():
+        found = lock_if_exists(StatusList.objects.all(), list_id, blocks_references=True)
+        if found is not None and not Token.objects.filter(status_list=list_id).exists():
+            found.delete()
