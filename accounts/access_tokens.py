@@ -2,6 +2,7 @@
 
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,10 @@ class AccessTokens(ABC):
         """The token in this ``Authorization`` header, if it is good for the service now: all checks that come before
         scopes. Takes a use of a token that has only some, and lets the use be logged. Raises ``TokenRefused`` or
         ``Throttled``."""
+
+    @abstractmethod
+    def of_service(self, service_id: uuid.UUID, ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, AccessToken]:
+        """Those of these tokens that were made for the service, also ended ones, with owner and organization loaded."""
 
 
 @cache

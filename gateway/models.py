@@ -127,8 +127,9 @@ class Service(models.Model):
         rules = self.access_rules.order_by()
         named = Q(pk__in=rules.values("user")) | Q(member_groups__in=rules.values("group"))
         by_name = User.objects.filter(named).order_by().values("pk")
-        members = User.objects.filter(organization=self.organization_id, is_active=True)
-        return members.filter(Q(site_role__in=self.site_roles.split()) | Q(pk__in=by_name))
+        open_to = Q(site_role__in=self.site_roles.split()) | Q(pk__in=by_name)
+        found: QuerySet[User] = User.objects.filter(open_to, organization=self.organization_id, is_active=True)
+        return found
 
     @property
     def host(self) -> str:

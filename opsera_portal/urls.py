@@ -19,6 +19,7 @@ api_patterns: list[URLPattern | URLResolver] = [
     path("", include("pipelines.api.urls")),
     path("", include("auditlog.api.urls")),
     path("", include("accounts.api.urls")),
+    path("", include("gateway.api.urls")),
     re_path("", UnknownRouteView.as_view()),
 ]
 

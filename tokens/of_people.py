@@ -1,6 +1,7 @@
 """What accounts can do with people's tokens (accounts/access_tokens.py)."""
 
 import uuid
+from collections.abc import Collection, Mapping
 
 from django.db.models import Count, OuterRef, Subquery
 from django.db.models.expressions import Combinable
@@ -30,3 +31,6 @@ class TokensOfPeople(AccessTokens):
 
     def check(self, request: HttpRequest, header: str, *, service_id: uuid.UUID) -> AccessToken:
         return check_token(request, header, service_id=service_id)
+
+    def of_service(self, service_id: uuid.UUID, ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Token]:
+        return Token.objects.filter(service=service_id).select_related("owner", "organization").in_bulk(list(ids))

@@ -130,7 +130,8 @@ def _invalid_indexes(status_list: StatusList, at: datetime) -> Iterable[int]:
     refused = Q(revoked_at__isnull=False) | Q(revealed_at__isnull=True) | ~Q(owner__in=people.order_by().values("pk"))
     invalid = Q(expires_at__gt=at) & (refused | rules.blocked(policy, at)) | ended_before_claim(at)
     found = Token.objects.filter(invalid, status_list=status_list.pk).order_by()
-    return found.values_list("status_index", flat=True).iterator(chunk_size=10_000)
+    indexes = found.values_list("status_index", flat=True).iterator(chunk_size=10_000)
+    return (index for index in indexes if index is not None)
 
 
 def ended_before_claim(at: datetime) -> Q:
