@@ -211,6 +211,7 @@ TRUST_RULE_FIELDS = {
     "is_enabled": True,
 }
 # By the name of an object. `...` leaves a field out.
+SERVICE = "0190a1b2-0000-7000-8000-000000000010"
 WEBHOOK = "0190a1b2-0000-7000-8000-00000000000c"
 WEBHOOK_FIELDS = {
     "url": "https://hooks.example.com/portal",
@@ -417,6 +418,21 @@ OBJECTS: dict[str, dict[str, Any]] = {
     },
     "TryClaimsBodyRequest": {"claims": {"email": EMAIL, "groups": ["ops"]}},
     "ClaimsOutcome": {"is_refused": False, "site_role": "auditor", "role_rule": 1, "left_out": []},
+    "ReportedUsesBodyRequest": {
+        "uses": [
+            {
+                "id": ENTRY,
+                "token_id": TOKEN,
+                "at": STARTED,
+                "method": "GET",
+                "path": "/api/dashboards/7",
+                "status": 200,
+                "ip": ADDRESS,
+                "user_agent": AGENT,
+            }
+        ]
+    },
+    "ReportedUses": {"stored": 1, "duplicates": 0, "unknown": 0},
     "RuledGroup": {"id": GROUP, "name": "Builders", "rule": 1},
     "SingleSignOn": SINGLE_SIGN_ON
     | {
@@ -518,6 +534,7 @@ IDS: dict[str, Any] = {
     "users": OTHER_PERSON,
     "me/sessions": SESSION,
     "review-campaigns": CAMPAIGN,
+    "services": SERVICE,
     "trust-rules": TRUST_RULE,
     "webhooks": WEBHOOK,
 }

@@ -13,6 +13,7 @@ from gateway.reported_uses import MOST_AT_ONCE
 
 ID_VERSIONS = (4, 7)
 METHOD_MAX_LENGTH = 20
+MOMENT_MAX_LENGTH = 40
 PATH_MAX_LENGTH = 2048
 USER_AGENT_MAX_LENGTH = 2048
 
@@ -29,6 +30,7 @@ class UseIdField(IdField):
         return found
 
 
+@extend_schema_field({"type": "string", "format": "date-time", "maxLength": MOMENT_MAX_LENGTH})
 class MomentField(serializers.DateTimeField):
     """A time with its offset from UTC. DRF would read one without as a time of the server's zone."""
 
@@ -36,7 +38,8 @@ class MomentField(serializers.DateTimeField):
 
     def to_internal_value(self, data: Any) -> datetime:
         try:
-            moment = datetime.fromisoformat(data if isinstance(data, str) else "")
+            fits = isinstance(data, str) and len(data) <= MOMENT_MAX_LENGTH
+            moment = datetime.fromisoformat(data if fits else "")
             if moment.tzinfo is None:
                 self.fail("offset")
             return moment.astimezone(UTC)

@@ -38,7 +38,7 @@ class ReportedUsesViewSet(ApiViewSet):
     service: Service | None = None
 
     def check_limits(self, request: Request) -> None:
-        """Before the body is read. A service has a limit of its own, and whoever is none that of their address."""
+        """Before the body is read. A service has a limit of its own, and all others have that of their address."""
         if request.method == "OPTIONS":
             super().check_limits(request)
             return

@@ -37,6 +37,7 @@ from auditlog.record import record
 from core.api.operations import routes
 from core.api.scopes import PIPELINE, as_string
 from core.api.scopes import SCOPES as SCOPES_OF_TOKENS
+from gateway.tests.factories import ServiceFactory
 from opsera_portal.tests.worlds import check_row, created_once
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
@@ -355,6 +356,7 @@ POST /service-accounts/{account}/deactivate no no no no ok no no no no who?
 GET  /service-accounts/{account}/tokens ok    no    no    no    ok    no    no    no    no    who?
 POST /service-accounts/{account}/tokens session no no no session no no no no who?
 POST /token-exchange bad bad bad bad bad bad bad bad bad bad
+POST /services/{service}/uses who? who? who? who? who? who? who? who? who? who?
 GET  /trust-rules no no no no ok no no ok no who?
 POST /trust-rules no no no no session no no bad-in-session no who?
 GET  /trust-rules/{trust_rule} no no no no ok no no no no who?
@@ -494,6 +496,7 @@ POST /users/{invited}/invitation no no no no no    no
 POST /users/{user}/erase no no no no no    no
 POST /users/{user}/two-factor/reset no no no no no    no
 POST /token-exchange bad bad bad bad bad bad
+POST /services/{service}/uses who? who? who? who? who? who?
 GET  /trust-rules ok    ok    no    no    no    no
 POST /trust-rules no    no    no    no    no    no
 GET  /trust-rules/{trust_rule} ok    ok    no    no    no    no
@@ -665,6 +668,7 @@ def things_of(owner, pipeline):
         "group": GroupFactory(organization=owner.organization),
         "account": account,
         "trust_rule": TrustRuleFactory(account=account),
+        "service": ServiceFactory(organization=owner.organization),
         "webhook": webhook,
         "event": delivered(webhook),
         "notification": Notification.objects.create(person=owner, kind="first_use", once=str(token.pk)),

@@ -20,6 +20,9 @@ from accounts.tests.factories import (
     WebhookFactory,
 )
 from auditlog.tests.entries import action, use
+from gateway.models import Check
+from gateway.tests.factories import ServiceFactory
+from gateway.tests.test_reported_uses import basic, with_secret
 from opsera_portal import api_examples as ids
 from opsera_portal.tests.test_access import delivered, sign_in_elsewhere, signed_in, with_two_factor
 from opsera_portal.tests.test_schema import METHODS
@@ -120,6 +123,7 @@ class World:
         campaign = ReviewCampaignFactory(pk=ids.CAMPAIGN, planned_by=self.person)
         ReviewItemFactory(token=self.token, campaign=campaign)
         TrustRuleFactory(pk=ids.TRUST_RULE, account=User.objects.get(pk=ids.ACCOUNT), name="Nightly")
+        with_secret(ServiceFactory(pk=ids.SERVICE, organization=organization, check_by=Check.STATUS_LIST))
         webhook = WebhookFactory(pk=ids.WEBHOOK, organization=organization)
         WebhookDelivery.objects.filter(pk=delivered(webhook).pk).update(event_id=ids.ENTRY)
         sign_in_elsewhere(self.person)
@@ -162,6 +166,8 @@ def send(world, path, method, operation):
     client, headers = Client(), {}
     if any("accessToken" in way for way in operation["security"]):
         headers = bearer(world.in_use)
+    elif any("serviceCredentials" in way for way in operation["security"]):
+        headers = {"Authorization": basic(ids.SERVICE)}
     elif operation["security"]:
         client.cookies = SimpleCookie(world.cookies)
     for parameter in operation.get("parameters", []):

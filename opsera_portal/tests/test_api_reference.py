@@ -43,7 +43,7 @@ def test_sections_are_in_the_order_that_newcomers_need(schema):
     assert names == [
         *("me", "tokens", "pipelines", "logs", "approvals", "review-campaigns"),
         *("organization", "users", "groups"),
-        *("service-accounts", "token-exchange", "trust-rules", "webhooks"),
+        *("service-accounts", "token-exchange", "services", "trust-rules", "webhooks"),
     ]
 
 

@@ -50,7 +50,7 @@ def signed_list(list_id: uuid.UUID) -> str | None:
 
 @dataclass
 class _Answer:
-    """The last signed list. Whoever holds the lock makes it anew; others wait for that."""
+    """The last signed list. The thread that holds the lock renews it, and others wait for that."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     made_at: float | None = None
