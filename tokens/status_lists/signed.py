@@ -126,7 +126,7 @@ def packed(indexes: Iterable[int], size: int) -> bytes:
 
 def _invalid_indexes(status_list: StatusList, at: datetime) -> Iterable[int]:
     people = services_for_tokens().people_who_may_use(status_list.service_id)
-    [policy] = Organization.objects.filter(services=status_list.service_id)
+    policy = Organization.objects.get(services=status_list.service_id)
     refused = Q(revoked_at__isnull=False) | Q(revealed_at__isnull=True) | ~Q(owner__in=people.order_by().values("pk"))
     invalid = Q(expires_at__gt=at) & (refused | rules.blocked(policy, at)) | ended_before_claim(at)
     found = Token.objects.filter(invalid, status_list=status_list.pk).order_by()

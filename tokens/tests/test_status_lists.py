@@ -245,6 +245,14 @@ def test_list_is_removed_when_no_token_needs_it(owner, service, token):
     assert (token.status_list_id, token.status_index) == (None, None)
 
 
+def test_token_that_needs_its_bit_keeps_it(token):
+    removing._release([token.pk])
+    removing._remove(token.status_list_id)
+
+    token.refresh_from_db()
+    assert StatusList.objects.get() == token.status_list
+
+
 def test_gateway_names_the_same_people_as_its_list_of_services(owner, service, stranger, member):
     for role in ("user", "power_user", "administrator"):
         Service.objects.update(site_roles=role)
