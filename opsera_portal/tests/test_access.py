@@ -41,6 +41,7 @@ from gateway.tests.factories import ServiceFactory
 from opsera_portal.tests.worlds import check_row, created_once
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
+from tokens.status_lists.models import StatusList
 from tokens.tests.factories import (
     ApprovalRequestFactory,
     ReviewItemFactory,
@@ -271,6 +272,7 @@ GET  /tokens/lookup/                 ok     ok     ok     ok     ok     ok      
 POST /tokens/lookup/                 bad    bad    bad    bad    bad    bad      bad     bad      admin    in
 GET  /secret-scanning/               ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /.well-known/jwks.json          ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
+GET  /status-lists/{status_list}     ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /.well-known/security.txt       gone   gone   gone   gone   gone   gone     gone    gone     gone     gone
 GET  /healthz                        ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /readyz                         ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
@@ -652,6 +654,7 @@ def things_of(owner, pipeline):
     approval = ApprovalRequestFactory(token__owner=owner)
     ReviewItemFactory(token=token, campaign=campaign_of(owner))
     account = ServiceAccountFactory(organization=owner.organization, responsible=[owner])
+    service = ServiceFactory(organization=owner.organization)
     return {
         "token": token,
         "approval": approval,
@@ -668,7 +671,8 @@ def things_of(owner, pipeline):
         "group": GroupFactory(organization=owner.organization),
         "account": account,
         "trust_rule": TrustRuleFactory(account=account),
-        "service": ServiceFactory(organization=owner.organization),
+        "service": service,
+        "status_list": StatusList.objects.create(service=service),
         "webhook": webhook,
         "event": delivered(webhook),
         "notification": Notification.objects.create(person=owner, kind="first_use", once=str(token.pk)),
