@@ -112,6 +112,22 @@ class Token(models.Model):
             models.Index(fields=["signing_key_id", "expires_at"], name="token_signing_key"),
             models.Index(fields=["expires_at"], name="token_end"),
             models.Index(fields=["service"], name="token_service", condition=Q(service__isnull=False)),
+            # What a status list is made of: a list of a million tokens is read without reading the tokens. None of
+            # these columns changes when a token is used.
+            models.Index(
+                fields=[
+                    "status_list",
+                    "status_index",
+                    "owner",
+                    "expires_at",
+                    "created_at",
+                    "revoked_at",
+                    "revealed_at",
+                    "replaced_at",
+                ],
+                condition=Q(status_list__isnull=False),
+                name="token_status",
+            ),
             # All columns that say whether a token is live (`not_ended`): the number of each person's live tokens is
             # counted without reading the tokens. None of them changes when a token is used.
             models.Index(

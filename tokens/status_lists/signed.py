@@ -13,16 +13,19 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import jwt as pyjwt
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import DateTimeField, Q
 from django.utils import timezone
 from jwt.utils import base64url_encode
 
 from accounts.models import Organization
 from accounts.services_for_tokens import services_for_tokens
+from core.db.expressions import Unindexed
 from tokens.keys.ring import key_ring
 from tokens.models import Token
 from tokens.policy import rules
@@ -128,12 +131,23 @@ def _invalid_indexes(status_list: StatusList, at: datetime) -> Iterable[int]:
     people = services_for_tokens().people_who_may_use(status_list.service_id)
     policy = Organization.objects.get(services=status_list.service_id)
     refused = Q(revoked_at__isnull=False) | Q(revealed_at__isnull=True) | ~Q(owner__in=people.order_by().values("pk"))
-    invalid = Q(expires_at__gt=at) & (refused | rules.blocked(policy, at)) | ended_before_claim(at)
-    found = Token.objects.filter(invalid, status_list=status_list.pk).order_by()
+    # Policies name the portal's own scopes, and none of a service.
+    blocked = reduce(or_, (rule.query(policy, at) for rule in rules.RULES if rule is not rules.SCOPE))
+    # Without `Unindexed`, SQLite would read the tokens of everyone by their end.
+    rows = (
+        Token.objects.filter(status_list=status_list.pk)
+        .alias(_end=Unindexed("expires_at", output_field=DateTimeField()))
+        .order_by()
+    )
+    found = rows.filter(Q(_end__gt=at) & (refused | blocked) | Q(_end__lte=at) & _may_end_before_claim(at))
     indexes = found.values_list("status_index", flat=True).iterator(chunk_size=10_000)
     return (index for index in indexes if index is not None)
 
 
 def ended_before_claim(at: datetime) -> Q:
     """Ended tokens whose claim ``exp`` may still be to come, because replacing a token can make its end earlier."""
-    return Q(expires_at__lte=at, replaced_at__isnull=False, created_at__gt=at - LONGEST_LIFETIME)
+    return Q(expires_at__lte=at) & _may_end_before_claim(at)
+
+
+def _may_end_before_claim(at: datetime) -> Q:
+    return Q(replaced_at__isnull=False, created_at__gt=at - LONGEST_LIFETIME)
