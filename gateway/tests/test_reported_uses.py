@@ -10,6 +10,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from accounts.models import Notification
+from auditlog import log_places
 from auditlog.counting import count_due
 from auditlog.models import TokenUsage, TokenUse
 from core.db.uuid7 import uuid7
@@ -17,6 +19,7 @@ from core.setting_readers import Rate
 from gateway.models import Check, Service, ServiceCredential
 from gateway.reported_uses import ReportedUse, report_uses
 from gateway.tests.factories import ServiceFactory
+from tokens import use_news
 from tokens.tests.factories import TokenFactory, bearer
 
 SECRET = "a secret of the service"
@@ -219,6 +222,16 @@ def test_last_use_and_counts_follow(api, service, token):
     found = TokenUsage.objects.filter(token=token)
     assert sum(row.allowed for row in found) == 3
     assert sum(row.refused for row in found) == 1
+
+
+def test_owner_is_told_of_a_use_from_a_new_network(api, owner, service, token):
+    log_places.place_of(use_news.READER, TokenUse)
+    report(api, service, use(token), use(token, ip="198.51.100.1"))
+
+    use_news.tell_of_new_uses()
+
+    told = set(Notification.objects.filter(person=owner).values_list("kind", flat=True))
+    assert told == {"first_use", "new_network"}
 
 
 # Who may report
