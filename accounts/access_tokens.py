@@ -2,6 +2,7 @@
 
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,10 @@ class AccessTokens(ABC):
     @abstractmethod
     def metadata(self) -> dict[str, Any]:
         """What programs need to know to get and to verify tokens: members of RFC 8414."""
+
+    @abstractmethod
+    def of_service(self, service_id: uuid.UUID, ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, AccessToken]:
+        """Those of these tokens that were made for the service, also ended ones, with owner and organization loaded."""
 
 
 @cache

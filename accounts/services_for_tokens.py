@@ -15,6 +15,8 @@ from django.utils.module_loading import import_string
 from core.api.scopes import ServiceScope
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from accounts.models import User
 
 
@@ -79,6 +81,10 @@ class ServicesForTokens(ABC):
     @abstractmethod
     def may_use(self, person: "User", service_id: uuid.UUID) -> bool:
         """Whether the person may use it now. One query."""
+
+    @abstractmethod
+    def people_who_may_use(self, service_id: uuid.UUID) -> "QuerySet[User]":
+        """Everyone who may use it now, for a query about many tokens."""
 
 
 @cache

@@ -18,6 +18,7 @@ class AccessToken(Protocol):
 
     name: str
     scope: str
+    created_at: datetime
     revoked_at: datetime | None
     is_limited: bool
     replaced_at: datetime | None

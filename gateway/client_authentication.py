@@ -41,7 +41,9 @@ def are_sent(request: HttpRequest, form: Form) -> bool:
 def authenticated_service(request: HttpRequest, form: Form) -> Service:
     """The service that sent this request. Raises ``OAuthError``, or ``Throttled`` for strangers who try too often."""
     sent = _sent(request, form)
-    credential = _working_credential(sent) if sent else None
+    credential = working_credential(sent) if sent else None
+    if credential is not None and not credential.service.is_enabled:
+        credential = None
     if credential is None:
         raise _refused(request)
     credential.mark_used(at=timezone.now())
@@ -55,14 +57,14 @@ def _sent(request: HttpRequest, form: Form) -> Credentials | None:
         return Credentials(form.get("client_id", ""), form["client_secret"]) if "client_secret" in form else None
     if "client_secret" in form:
         raise InvalidRequest("Send the client secret in the Authorization header or in the body, not in both.")
-    sent = _of_basic(header)
+    sent = of_basic(header)
     if sent and form.get("client_id", sent.client_id) != sent.client_id:
         raise InvalidRequest("The client_id in the body is not that in the Authorization header.")
     return sent
 
 
 @sensitive_variables()
-def _of_basic(header: str) -> Credentials | None:
+def of_basic(header: str) -> Credentials | None:
     """Id and secret are encoded as in a form, then joined by a colon."""
     scheme, _, encoded = header.strip().partition(" ")
     if scheme.lower() != "basic":
@@ -75,14 +77,11 @@ def _of_basic(header: str) -> Credentials | None:
 
 
 @sensitive_variables()
-def _working_credential(sent: Credentials) -> ServiceCredential | None:
-    """One of the two secrets that work while a secret is being replaced. ``None`` also if the service is switched
-    off."""
+def working_credential(sent: Credentials) -> ServiceCredential | None:
+    """One of the two secrets that work while a secret is being replaced, whether the service is switched on or not."""
     digest = digest_of(sent.secret)
     with suppress(ValueError):
-        found = ServiceCredential.objects.working(timezone.now()).filter(
-            service=ids.read(sent.client_id), service__is_enabled=True
-        )
+        found = ServiceCredential.objects.working(timezone.now()).filter(service=ids.read(sent.client_id))
         for credential in found.select_related("service"):
             if constant_time_compare(credential.digest, digest):
                 return credential

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import cast
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from accounts.models import Group, User
 from accounts.services_for_tokens import ServicesForTokens, TokenService
@@ -39,6 +39,10 @@ class ServicesOfPortal(ServicesForTokens):
 
     def may_use(self, person: User, service_id: uuid.UUID) -> bool:
         return Service.objects.usable_by(person).filter(pk=service_id).exists()
+
+    def people_who_may_use(self, service_id: uuid.UUID) -> QuerySet[User]:
+        service = Service.objects.filter(pk=service_id, is_enabled=True).first()
+        return User.objects.none() if service is None else service.people()
 
 
 def _can_be_open(person: User, service: Service) -> bool:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy
 
@@ -129,6 +129,15 @@ class Service(models.Model):
     @property
     def role_list(self) -> list[SiteRole]:
         return [SiteRole(role) for role in self.site_roles.split()]
+
+    def people(self) -> QuerySet[User]:
+        """Everyone who may use it while it is switched on. `ServiceQuerySet.usable_by` asks the same for a person."""
+        rules = self.access_rules.order_by()
+        named = Q(pk__in=rules.values("user")) | Q(member_groups__in=rules.values("group"))
+        by_name = User.objects.filter(named).order_by().values("pk")
+        open_to = Q(site_role__in=self.site_roles.split()) | Q(pk__in=by_name)
+        found: QuerySet[User] = User.objects.filter(open_to, organization=self.organization_id, is_active=True)
+        return found
 
     @property
     def host(self) -> str:

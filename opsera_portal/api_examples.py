@@ -179,14 +179,14 @@ ACCOUNT_FIELDS = {
 }
 PIPELINE_FIELDS = {"id": PIPELINE, "name": "Build and test", "owner_email": EMAIL}
 ACTIVITY_FIELDS = {"type": "pipeline", "action": "pipeline.started", "details": {"run": 1}}
-SERVICE_FIELDS = {"id": SERVICE, "name": "Grafana", "short_name": "grafana"}
+SERVICE_OF_USE = {"id": SERVICE, "name": "Grafana", "short_name": "grafana"}
 USE_FIELDS = {
     "status": 200,
     "reason": "ok",
     "scope": "service:grafana:read",
     "method": "GET",
     "target": "/api/dashboards/7",
-    "service": SERVICE_FIELDS,
+    "service": SERVICE_OF_USE,
     "reported_at": None,
 }
 RUN_FIELDS = {"id": RUN, "status": "success"}
@@ -230,7 +230,6 @@ WEBHOOK_FIELDS = {
     "paused_at": None,
     "failing_since": None,
 }
-SERVICE = "0190a1b2-0000-7000-8000-00000000000f"
 SERVICE_FIELDS = {
     "name": "Grafana",
     "short_name": "grafana",
@@ -489,6 +488,21 @@ OBJECTS: dict[str, dict[str, Any]] = {
     },
     "TryClaimsBodyRequest": {"claims": {"email": EMAIL, "groups": ["ops"]}},
     "ClaimsOutcome": {"is_refused": False, "site_role": "auditor", "role_rule": 1, "left_out": []},
+    "ReportedUsesBodyRequest": {
+        "uses": [
+            {
+                "id": ENTRY,
+                "token_id": TOKEN,
+                "at": STARTED,
+                "method": "GET",
+                "path": "/api/dashboards/7",
+                "status": 200,
+                "ip": ADDRESS,
+                "user_agent": AGENT,
+            }
+        ]
+    },
+    "ReportedUses": {"stored": 1, "duplicates": 0, "unknown": 0},
     "RuledGroup": {"id": GROUP, "name": "Builders", "rule": 1},
     "SingleSignOn": SINGLE_SIGN_ON
     | {

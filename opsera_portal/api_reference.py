@@ -143,6 +143,8 @@ def _access(operation: Shape) -> str:
         return ""
     if not operation["security"]:
         return "no credentials"
+    if any("serviceCredentials" in way for way in operation["security"]):
+        return "the service"
     return "any token" if any("accessToken" in way for way in operation["security"]) else "signed-in people"
 
 
@@ -157,6 +159,8 @@ def curl(path: str, method: str, operation: Shape) -> str:
         lines.append(f"-X {method.upper()}")
     if any("accessToken" in way for way in operation["security"]):
         lines.append('-H "Authorization: Bearer $TOKEN"')
+    elif any("serviceCredentials" in way for way in operation["security"]):
+        lines.append('-u "$CLIENT_ID:$CLIENT_SECRET"')
     elif operation["security"]:
         lines.append(f'-H "Cookie: {settings.SESSION_COOKIE_NAME}=$SESSION; {settings.CSRF_COOKIE_NAME}=$CSRF"')
         if method != "get":

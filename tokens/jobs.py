@@ -5,12 +5,14 @@ from tokens.approval import lapsing
 from tokens.expiry import notices, orphaned, unused
 from tokens.keys import retirement
 from tokens.review import running
+from tokens.status_lists import removing
 from tokens.trust import exchange
 
 periodic_jobs.register("expiry notices", notices.put_due, every=notices.EVERY)
 periodic_jobs.register("signing keys", retirement.retire_unused_job, every=retirement.EVERY)
 periodic_jobs.register("unused tokens", unused.end_unused, every=unused.EVERY)
 periodic_jobs.register("orphaned service accounts", orphaned.end_orphaned, every=orphaned.EVERY)
+periodic_jobs.register("finished status lists", removing.remove_finished, every=removing.EVERY)
 periodic_jobs.register("review campaigns", running.run, every=running.EVERY)
 periodic_jobs.register("lapsed requests for tokens", lapsing.tell_lapsed, every=lapsing.EVERY)
 accounts_erasure.register("tokens", erasure.erase)

@@ -2,7 +2,8 @@
 
 Header: ``alg``, ``kid``, ``typ: at+jwt`` (RFC 9068). Claims: ``iss``, ``aud`` (the portal or one service:
 `core/api/audiences.py`), ``sub`` (owner), ``jti`` (token), ``iat``, ``nbf``, ``exp`` (whole
-seconds), ``scope`` (RFC 6749), ``account`` (organization), ``token_type``.
+seconds), ``scope`` (RFC 6749), ``account`` (organization), ``token_type``, and
+``status`` if its service reads status lists (`tokens/status_lists`).
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from rest_framework_simplejwt.tokens import Token as BaseToken
 from core.api.audiences import audience_of, service_named_in
 from tokens.keys.ring import KeyRing, key_ring
 from tokens.keys.signing_key import SigningKey
+from tokens.status_lists.claims import claim_of
 
 if TYPE_CHECKING:
     from tokens.models import Token
@@ -107,6 +109,7 @@ def claims_of(token: "Token") -> dict[str, Any]:
         "scope": token.scope,
         "account": token.organization.slug,
         "token_type": TOKEN_TYPE,
+        **claim_of(token),
     }
 
 

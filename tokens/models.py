@@ -53,6 +53,11 @@ class Token(models.Model):
     service = models.ForeignKey(
         "gateway.Service", on_delete=models.PROTECT, null=True, related_name="tokens", db_index=False, editable=False
     )
+    # Its bit in a list, if its service reads which tokens have ended from one (`tokens.status_lists`).
+    status_list = models.ForeignKey(
+        "tokens.StatusList", on_delete=models.PROTECT, null=True, related_name="+", db_index=False, editable=False
+    )
+    status_index = models.PositiveIntegerField(null=True, editable=False)
     name = models.CharField(max_length=MAX_LENGTH)
     description = models.CharField(max_length=DESCRIPTION_MAX_LENGTH, blank=True, default="")
     # `name_key` while the name is in use, null after the token has ended. So a constraint can keep names unique among
@@ -110,6 +115,22 @@ class Token(models.Model):
             models.Index(fields=["signing_key_id", "expires_at"], name="token_signing_key"),
             models.Index(fields=["expires_at"], name="token_end"),
             models.Index(fields=["service"], name="token_service", condition=Q(service__isnull=False)),
+            # What a status list is made of: a list of a million tokens is read without reading the tokens. None of
+            # these columns changes when a token is used.
+            models.Index(
+                fields=[
+                    "status_list",
+                    "status_index",
+                    "owner",
+                    "expires_at",
+                    "created_at",
+                    "revoked_at",
+                    "revealed_at",
+                    "replaced_at",
+                ],
+                condition=Q(status_list__isnull=False),
+                name="token_status",
+            ),
             # All columns that say whether a token is live (`not_ended`): the number of each person's live tokens is
             # counted without reading the tokens. None of them changes when a token is used.
             models.Index(
@@ -127,6 +148,11 @@ class Token(models.Model):
         ]
         constraints = [
             models.UniqueConstraint("owner", "live_name_key", name="token_name_unique_among_live"),
+            models.UniqueConstraint(
+                fields=["status_list", "status_index"],
+                condition=Q(status_list__isnull=False),
+                name="token_has_its_own_status",
+            ),
             models.CheckConstraint(
                 condition=Q(expires_at__gt=models.F("created_at")), name="token_expires_after_creation"
             ),
@@ -492,3 +518,4 @@ class TrustRefusals(models.Model):
 # Django finds the models of an app here.
 from tokens.approval.models import ApprovalRequest  # noqa: E402, F401
 from tokens.review.models import ReviewCampaign, ReviewItem  # noqa: E402, F401
+from tokens.status_lists.models import StatusList  # noqa: E402, F401

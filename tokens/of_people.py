@@ -1,6 +1,7 @@
 """What accounts and services can do with people's tokens (accounts/access_tokens.py)."""
 
 import uuid
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 from django.db.models import Count, OuterRef, Subquery
@@ -53,3 +54,6 @@ class TokensOfPeople(AccessTokens):
 
     def metadata(self) -> dict[str, Any]:
         return for_services.metadata()
+
+    def of_service(self, service_id: uuid.UUID, ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Token]:
+        return Token.objects.filter(service=service_id).select_related("owner", "organization").in_bulk(list(ids))

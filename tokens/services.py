@@ -43,6 +43,7 @@ from tokens.pipeline_choice import check_choice, limit_token
 from tokens.policy.rules import scopes_not_allowed
 from tokens.querysets import TokenQuerySet, not_ended, showable
 from tokens.service_choice import NO_PIPELINES, ServiceClosed, lock_service, scopes_of
+from tokens.status_lists import assigning as status_lists
 from tokens.uses import clean_max_uses
 
 NAME_TAKEN = gettext_lazy("One of your live tokens has this name already.")
@@ -255,6 +256,8 @@ def _issue(
                 expires_at=expires_at,
                 **approval.columns,
             )
+            if token.service_id:
+                status_lists.assign(token)
             record(
                 actor=actor,
                 action=Action.TOKEN_ISSUED,

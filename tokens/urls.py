@@ -31,6 +31,7 @@ from tokens.views.service_accounts import (
     ServiceAccountTokenNameView,
     ServiceAccountTokensView,
 )
+from tokens.views.status_lists import status_list
 from tokens.views.to_confirm import ConfirmTokensView, ExpireUnneededView, ToConfirmView
 from tokens.views.unused_scopes import OrganizationUnusedScopesView, UnusedScopesExportView, UnusedScopesView
 
@@ -92,4 +93,5 @@ urlpatterns = [
     path("tokens/lookup/", leaks.TokenLookupView.as_view(), name="token_lookup"),
     path("secret-scanning/", leaks.SecretScanningView.as_view(), name="secret_scanning"),
     path(".well-known/jwks.json", jwks, name="jwks"),
+    path("status-lists/<id:pk>", status_list, name="status_list"),
 ]

@@ -63,7 +63,9 @@ class Claim:
 
 def takes_key(method: str, operation: Operation | None) -> bool:
     """Whether a key is used: for every POST that changes something for a person. Other methods are safe to repeat."""
-    return method == "POST" and operation is not None and not operation.only_reads and not operation.is_public
+    if method != "POST" or operation is None:
+        return False
+    return not (operation.only_reads or operation.is_public or operation.is_for_services)
 
 
 def key_of(request: Request) -> str | None:

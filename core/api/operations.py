@@ -58,6 +58,7 @@ class Operation:
     ``scopes``: a token needs one of these. If there are none, only signed-in people can use it.
     ``any_token``: every live token can use it, whatever its scopes.
     ``is_public``: everyone can use it without credentials. Credentials are ignored.
+    ``is_for_services``: only services can use it, with their client ID and secret, which the view checks.
     ``shows_secret``: its answer has a secret that is shown only once, so it is never stored for a retry.
     ``role_allows``: whether a person's site role allows it at all; the rule of the object is checked later.
     ``prove``: checks that the signed-in person proved recently who they are, and raises ``ReauthenticationRequired``
@@ -73,6 +74,7 @@ class Operation:
     scopes: tuple[Scope, ...] = ()
     any_token: bool = False
     is_public: bool = False
+    is_for_services: bool = False
     only_reads: bool = False
     shows_secret: bool = False
     role_allows: RoleCheck = everyone

@@ -12,7 +12,7 @@ from rest_framework.parsers import JSONParser
 from core.api.problems import ContentTooLarge
 
 MAX_DEPTH = 32
-# Keys and values together. The longest list that an operation accepts has 1000 items.
+# Keys and values together. The longest list of texts that an operation accepts has 1000 items.
 MAX_VALUES = 10_000
 # Longer numbers are not parsed at all. Each field has its own, smaller maximum.
 MAX_DIGITS = 100
@@ -25,6 +25,8 @@ class StrictJSONParser(JSONParser):
     deep nesting, too many values, and text that is not Unicode (a lone surrogate would fail only in the database). NUL
     is refused by the fields, which can say where it is.
     """
+
+    max_values = MAX_VALUES
 
     def parse(
         self,
@@ -43,7 +45,7 @@ class StrictJSONParser(JSONParser):
                 parse_int=_bounded_int,
                 parse_float=_finite_float,
             )
-            _check_bounds(data)
+            _check_bounds(data, self.max_values)
         except RecursionError:
             raise ParseError(_TOO_DEEP) from None
         except UnicodeError:
@@ -55,16 +57,22 @@ class StrictJSONParser(JSONParser):
         return data
 
 
+class LongListParser(StrictJSONParser):
+    """For bodies with a list of objects."""
+
+    max_values = 20_000
+
+
 _TOO_DEEP = f"The body is nested more than {MAX_DEPTH} deep."
 
 
-def _check_bounds(data: Any) -> None:
+def _check_bounds(data: Any, max_values: int) -> None:
     """Level by level instead of by recursion, because the depth is not known yet."""
     values, depth, level = 0, 0, [data]
     while level:
         values += len(level)
-        if values > MAX_VALUES:
-            raise ValueError(f"it has more than {MAX_VALUES} values")
+        if values > max_values:
+            raise ValueError(f"it has more than {max_values} values")
         for value in level:
             if isinstance(value, str):
                 value.encode("utf-8")

@@ -25,6 +25,10 @@ class OperationPermission(BasePermission):
             raise Forbidden("Nobody can use this operation.")
         if operation.is_public:
             return True
+        if operation.is_for_services:
+            if getattr(view, "service", None) is None:
+                raise Forbidden
+            return True
         if not request.user.is_authenticated:
             raise NotAuthenticated
         if getattr(request.user, "organization_id", None) is None:

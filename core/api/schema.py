@@ -12,7 +12,7 @@ from drf_spectacular.extensions import (
     OpenApiSerializerFieldExtension,
 )
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.plumbing import get_doc
+from drf_spectacular.plumbing import ResolvedComponent, get_doc
 from drf_spectacular.utils import OpenApiParameter
 
 from core.api import etags, idempotency, sunset, throttling
@@ -21,6 +21,7 @@ from core.api.problems import CODES, CONTENT_TYPE, TITLES, ReauthenticationRequi
 
 _BEARER = "accessToken"
 _SESSION = "browserSession"
+_SERVICE = "serviceCredentials"
 
 # In the order in which newcomers need them. Operations get their tag from their address (`tag_of`).
 TAGS = [
@@ -39,6 +40,7 @@ TAGS = [
     },
     {"name": "services", "description": "Programs of the organization that its tokens open, and who may use them."},
     {"name": "token-exchange", "description": "A short token for a CI job, without a stored secret."},
+    {"name": "services", "description": "Programs of the organization that its tokens open."},
     {"name": "trust-rules", "description": "Which CI jobs get tokens of which service account."},
     {"name": "webhooks", "description": "Where the portal sends what happens in the organization."},
 ]
@@ -89,6 +91,18 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
             "name": settings.SESSION_COOKIE_NAME,
             "description": "A signed-in browser; requests that change something carry `X-CSRFToken`.",
         }
+
+
+_SERVICE_SCHEME = ResolvedComponent(  # type: ignore[no-untyped-call]
+    name=_SERVICE,
+    type=ResolvedComponent.SECURITY_SCHEMA,
+    object=_SERVICE,
+    schema={
+        "type": "http",
+        "scheme": "basic",
+        "description": "The client ID and the client secret of a service (RFC 6749 section 2.3.1).",
+    },
+)
 
 
 class StrictSerializerShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
@@ -174,6 +188,8 @@ class OperationSchema(AutoSchema):
         if operation.is_public:
             # drf-spectacular leaves out an empty list, but it says that the operation needs no credentials.
             described["security"] = []
+        elif operation.is_for_services:
+            self.registry.register_on_missing(_SERVICE_SCHEME)
         elif operation.scopes:
             described["x-scopes"] = [scope.id for scope in operation.scopes]
         return described
@@ -205,6 +221,8 @@ class OperationSchema(AutoSchema):
         session: dict[str, list[str]] = {_SESSION: []}
         if operation is not None and operation.is_public:
             return []
+        if operation is not None and operation.is_for_services:
+            return [{_SERVICE: []}]
         if operation is None or operation.is_closed_to_tokens:
             return [session]
         # A list here would require all scopes (OpenAPI 3.1), but one of them is enough: `x-scopes`.
@@ -220,6 +238,11 @@ class OperationSchema(AutoSchema):
     def _scope_sentence(self, operation: Operation) -> str:
         if operation.is_public:
             return "Everyone can use it, without credentials."
+        if operation.is_for_services:
+            return (
+                "Tokens can't use it, and people can't either: only the service itself, with its client ID and secret "
+                "(HTTP Basic)."
+            )
         if operation.any_token:
             return "Every live token can use it, whatever its scopes."
         if operation.asks_again:

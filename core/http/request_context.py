@@ -99,10 +99,11 @@ def read_address(text: str) -> str | None:
 def user_agent(request: HttpRequest) -> str:
     """The ``User-Agent`` header, shortened, on one line, and without tokens."""
     sent = request.META.get("HTTP_USER_AGENT", "")
-    return _cleaned_agent(sent) if len(sent) <= USER_AGENT_MAX_LENGTH else _clean_agent(sent)
+    return _cleaned_agent(sent) if len(sent) <= USER_AGENT_MAX_LENGTH else clean_agent(sent)
 
 
-def _clean_agent(sent: str) -> str:
+def clean_agent(sent: str) -> str:
+    """As `user_agent`, for a value that somebody else received."""
     return without_tokens(printable(sent))[:USER_AGENT_MAX_LENGTH]
 
 
@@ -117,7 +118,7 @@ def _clean_path(path: str) -> str:
 
 
 # Scripts send the same again and again. Long texts are not remembered: a client could fill the memory with them.
-_cleaned_agent, _cleaned_path = (lru_cache(maxsize=1000)(clean) for clean in (_clean_agent, _clean_path))
+_cleaned_agent, _cleaned_path = (lru_cache(maxsize=1000)(clean) for clean in (clean_agent, _clean_path))
 
 
 def printable(text: str) -> str:
@@ -132,6 +133,12 @@ def without_tokens(text: str) -> str:
 
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def address_in(text: str) -> str | None:
+    """The address as logs have it; ``None`` for any other text."""
+    address = _parse(text)
+    return str(address) if address else None
 
 
 def _is_trusted_proxy(address: Address) -> bool:

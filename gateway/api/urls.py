@@ -1,5 +1,6 @@
 from django.urls import path
 
+from gateway.api.use_views import ReportedUsesViewSet
 from gateway.api.views import ServiceSecretViewSet, ServiceViewSet
 
 app_name = "gateway_api"
@@ -26,4 +27,5 @@ urlpatterns = [
         ServiceSecretViewSet.as_view({"delete": "destroy"}),
         name="service_secret_detail",
     ),
+    path("services/<id:pk>/uses", ReportedUsesViewSet.as_view({"post": "report"}), name="service_uses"),
 ]

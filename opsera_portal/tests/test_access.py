@@ -41,6 +41,7 @@ from gateway.tests.factories import ServiceCredentialFactory, ServiceFactory, Se
 from opsera_portal.tests.worlds import check_row, created_once
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
+from tokens.status_lists.models import StatusList
 from tokens.tests.factories import (
     ApprovalRequestFactory,
     ReviewItemFactory,
@@ -299,6 +300,7 @@ GET  /.well-known/oauth-authorization-server ok ok ok ok ok ok ok ok ok ok
 GET  /.well-known/oauth-protected-resource ok ok ok ok ok ok ok ok ok ok
 GET  /.well-known/oauth-protected-resource/api/v1 ok ok ok ok ok ok ok ok ok ok
 GET  /.well-known/oauth-protected-resource/services/{pipeline} gone gone gone gone gone gone gone gone gone gone
+GET  /status-lists/{status_list}     ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /.well-known/security.txt       gone   gone   gone   gone   gone   gone     gone    gone     gone     gone
 GET  /healthz                        ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /readyz                         ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
@@ -395,6 +397,7 @@ POST /services/{service}/try ok ok no ok ok ok ok no no who?
 GET  /services/{service}/secrets no no no no ok ok ok no no who?
 POST /services/{service}/secrets no no no no session no no no no who?
 DELETE /services/{service}/secrets/{secret} no no no no session no no no no who?
+POST /services/{service}/uses who? who? who? who? who? who? who? who? who? who?
 GET  /trust-rules no no no no ok no no ok no who?
 POST /trust-rules no no no no session no no bad-in-session no who?
 GET  /trust-rules/{trust_rule} no no no no ok no no no no who?
@@ -545,6 +548,7 @@ POST /services/{service}/try ok ok no no no no
 GET  /services/{service}/secrets ok ok no no no no
 POST /services/{service}/secrets no no no no no no
 DELETE /services/{service}/secrets/{secret} no no no no no no
+POST /services/{service}/uses who? who? who? who? who? who?
 GET  /trust-rules ok    ok    no    no    no    no
 POST /trust-rules no    no    no    no    no    no
 GET  /trust-rules/{trust_rule} ok    ok    no    no    no    no
@@ -720,6 +724,7 @@ def things_of(owner, pipeline):
         "service": service,
         "service_rule": ServiceRuleFactory(service=service, user=owner),
         "secret": ServiceCredentialFactory(service=service),
+        "status_list": StatusList.objects.create(service=service),
         "webhook": webhook,
         "event": delivered(webhook),
         "notification": Notification.objects.create(person=owner, kind="first_use", once=str(token.pk)),

@@ -21,6 +21,7 @@ from accounts.tests.factories import (
 )
 from auditlog.tests.entries import action, use
 from gateway.tests.factories import ServiceCredentialFactory, ServiceFactory, ServiceRuleFactory
+from gateway.tests.test_reported_uses import basic
 from opsera_portal import api_examples as ids
 from opsera_portal.tests.test_access import delivered, sign_in_elsewhere, signed_in, with_two_factor
 from opsera_portal.tests.test_schema import METHODS
@@ -173,6 +174,8 @@ def send(world, path, method, operation):
     client, headers = Client(), {}
     if any("accessToken" in way for way in operation["security"]):
         headers = bearer(world.in_use)
+    elif any("serviceCredentials" in way for way in operation["security"]):
+        headers = {"Authorization": basic(ids.SERVICE)}
     elif operation["security"]:
         client.cookies = SimpleCookie(world.cookies)
     for parameter in operation.get("parameters", []):

@@ -247,6 +247,7 @@ KEPT = {
     "tokens_approvalrequest",
     "tokens_reviewcampaign",
     "tokens_reviewitem",
+    "tokens_statuslist",
     "tokens_token",
     "tokens_watchedtoken",
 }

@@ -15,6 +15,7 @@ from core.api.paging import PageQuery
 from core.api.parsers import MAX_DEPTH, MAX_DIGITS, MAX_VALUES
 from core.api.serializers import BoundedListField, BoundedObjectField, StrictSerializer
 from core.filters import AddressFilter, DayFilter, IdFilter, MomentFilter, RowFilter, StrictFilterSet
+from gateway.api.use_serializers import MomentField
 from opsera_portal.management.commands.web import web_command
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -145,6 +146,7 @@ def is_bounded(field):
     if isinstance(field, serializers.IntegerField):
         return None not in (field.min_value, field.max_value)
     closed = serializers.ChoiceField | serializers.BooleanField | serializers.UUIDField | serializers.DateField
+    closed |= MomentField
     return isinstance(field, closed | serializers.Serializer)
 
 

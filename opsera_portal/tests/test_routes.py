@@ -34,6 +34,8 @@ OPEN = {
     "/api/docs/",
     "/api/schema/",
     "/.well-known/jwks.json",
+    # Not found without a list.
+    "/status-lists/6f1e4ad0-0000-4000-8000-000000000000",
     # Not found until a contact is configured.
     "/.well-known/security.txt",
     "/.well-known/oauth-authorization-server",
@@ -92,7 +94,7 @@ def test_each_method_of_each_route_is_an_operation():
 def test_all_routes_use_the_same_permission_and_authentication():
     for address, pattern in API_VIEWS:
         view = pattern.callback.cls
-        is_public = any(operation.is_public for operation in view.operations.values())
+        is_public = any(operation.is_public or operation.is_for_services for operation in view.operations.values())
         assert [cls.__name__ for cls in view.permission_classes] == ["OperationPermission"], address
         assert [cls.__name__ for cls in view.authentication_classes] == (
             [] if is_public else ["AccessTokenAuthentication", "SessionAuthentication"]
@@ -134,6 +136,10 @@ def test_only_report_of_a_found_token_requires_no_credentials():
     ]
 
 
+def test_only_reports_of_uses_are_for_services():
+    assert [route.path for route in routes() if route.operation.is_for_services] == ["/api/v1/services/<id:pk>/uses"]
+
+
 def test_no_token_can_create_a_token():
     [create] = [route for route in routes() if (route.method, route.path) == ("POST", "/api/v1/tokens")]
 
@@ -144,6 +150,16 @@ def test_every_scope_allows_an_operation():
     opening = {scope for route in routes() for scope in route.operation.scopes}
 
     assert opening == set(SCOPES)
+
+
+class UncheckedViewSet(ApiViewSet):
+    """A view for services that forgets to check their credentials."""
+
+    operations: ClassVar[dict[str, Operation]] = {"answer": Operation("Anything", is_for_services=True)}
+    authentication_classes = []
+
+    def answer(self, request: HttpRequest, **kwargs: Any) -> Response:
+        return Response("should never be seen")
 
 
 class UndeclaredViewSet(ApiViewSet):
@@ -157,6 +173,7 @@ class UndeclaredViewSet(ApiViewSet):
 
 urlpatterns = [
     path("api/v1/undeclared", UndeclaredViewSet.as_view({method.lower(): "answer" for method in METHODS})),
+    path("api/v1/unchecked", UncheckedViewSet.as_view({"post": "answer"})),
     path("", include("opsera_portal.urls")),
 ]
 
@@ -170,6 +187,11 @@ def test_route_without_an_operation_is_closed_to_an_administrator(api, administr
 
     assert answer.status_code == 403
     assert b"never" not in answer.content
+
+
+@pytest.mark.urls(__name__)
+def test_route_for_services_is_closed_without_a_check(api, db):
+    assert api.post("/api/v1/unchecked").status_code == 403
 
 
 @pytest.mark.urls(__name__)

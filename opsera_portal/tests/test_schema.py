@@ -146,7 +146,10 @@ def test_schema_names_this_installation(schema):
 def test_every_kind_of_security_is_described(schema):
     used = {name for operation in operations_of(schema).values() for item in operation["security"] for name in item}
 
-    assert used == {"accessToken", "browserSession"} == schema["components"]["securitySchemes"].keys()
+    assert used == schema["components"]["securitySchemes"].keys()
+    assert used == {"accessToken", "browserSession", "serviceCredentials"}
+    service = schema["components"]["securitySchemes"]["serviceCredentials"]
+    assert (service["type"], service["scheme"]) == ("http", "basic")
     token = schema["components"]["securitySchemes"]["accessToken"]
     assert (token["type"], token["scheme"], token["bearerFormat"]) == ("http", "bearer", "JWT")
     session = schema["components"]["securitySchemes"]["browserSession"]
@@ -178,8 +181,10 @@ def test_each_operation_has_its_declared_security(schema, method, address):
     declared = ROUTES[method, address]
     session = {"browserSession": []}
     token = {"accessToken": []}
+    service = {"serviceCredentials": []}
 
-    expected = [session] if declared.is_closed_to_tokens else [] if declared.is_public else [token, session]
+    for_people = [session] if declared.is_closed_to_tokens else [] if declared.is_public else [token, session]
+    expected = [service] if declared.is_for_services else for_people
     operation = operations_of(schema)[method, address]
     assert operation["security"] == expected
     assert operation.get("x-scopes", []) == [scope.id for scope in declared.scopes]
