@@ -9,7 +9,7 @@ from accounts.tests.factories import GroupFactory, UserFactory
 from auditlog.models import TokenUse
 from gateway import admission
 from gateway.models import Check, Service
-from gateway.tests.factories import ServiceFactory, ServiceRuleFactory
+from gateway.tests.factories import READ, ServiceFactory, ServiceRuleFactory
 from tokens import services
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -105,6 +105,13 @@ def test_missing_scope_is_named(api, service, token):
 
 def test_token_with_the_scope_may_write(api, owner, service):
     assert ask(api, service, token_for(service, owner, "read", "write"), **original("POST")).status_code == 200
+
+
+def test_scope_that_the_service_has_lost_is_not_said(api, owner, service):
+    token = token_for(service, owner, "read", "write")
+    Service.objects.update(scopes=[READ], rules=f"GET {DASHBOARD} read")
+
+    assert ask(api, service, token).headers["X-Auth-Request-Scopes"] == "service:grafana:read"
 
 
 def test_path_for_any_token_needs_no_scope(api, service, token):

@@ -73,8 +73,9 @@ def _admitted(request: HttpRequest, pk: uuid.UUID, rest: str | None) -> HttpResp
         if use.token is not None and use.token.service_id == pk:
             _note_service(use, pk, asked if isinstance(asked, AskedRequest) else None)
     found = _found(request, pk, token.owner)
-    check_request(found, asked, granted=frozenset(token.scope.split(" ")))
-    return _answer(token.owner, found, scope=token.scope, token_id=str(token.pk))
+    scope = found.scopes_of(token.scope)
+    check_request(found, asked, granted=frozenset(scope.split(" ")))
+    return _answer(token.owner, found, scope=scope, token_id=str(token.pk))
 
 
 def _admitted_by_cookie(request: HttpRequest, pk: uuid.UUID, rest: str | None) -> HttpResponse:
