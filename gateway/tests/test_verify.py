@@ -192,7 +192,9 @@ def test_service_that_is_checked_otherwise_admits_nobody(api, service, token, ch
 def test_only_trusted_proxies_can_ask(api, service, token, settings):
     settings.TRUSTED_PROXIES = []
 
-    assert refusal(ask(api, service, token)) == (403, "forbidden")
+    assert refusal(ask(api, service, token, **original("DELETE"))) == (403, "forbidden")
+    entry = TokenUse.objects.get()
+    assert (entry.service, entry.method, entry.target) == (service, "GET", f"/auth/verify/{service.pk}")
 
 
 def test_owner_who_lost_access_is_refused(api, service, token):
