@@ -2,8 +2,8 @@
 
 Header: ``alg``, ``kid``, ``typ: at+jwt`` (RFC 9068). Claims: ``iss``, ``aud`` (the portal or one service:
 `core/api/audiences.py`), ``sub`` (owner), ``jti`` (token), ``iat``, ``nbf``, ``exp`` (whole
-seconds), ``scope`` (RFC 6749), ``account`` (organization), ``token_type``, and
-``status`` if its service reads status lists (`tokens/status_lists`).
+seconds), ``scope`` (RFC 6749), ``account`` (organization), ``status`` if its service reads status lists
+(`tokens/status_lists`), and ``token_type``.
 """
 
 import hashlib
@@ -108,8 +108,9 @@ def claims_of(token: "Token") -> dict[str, Any]:
         "exp": int(token.expires_at.timestamp()),
         "scope": token.scope,
         "account": token.organization.slug,
-        "token_type": TOKEN_TYPE,
         **claim_of(token),
+        # The last one: secret scanners know tokens by this end (`tokens/leaks/finding.py`).
+        "token_type": TOKEN_TYPE,
     }
 
 

@@ -1,6 +1,7 @@
 """Status lists: which bit a token gets, and what the signed list says about it."""
 
 import base64
+import re
 import secrets
 import threading
 import zlib
@@ -16,6 +17,7 @@ from core.api.audiences import audience_of
 from gateway.models import Check, Service
 from gateway.tests.factories import ServiceFactory, ServiceRuleFactory
 from tokens import jwt, services
+from tokens.leaks import finding
 from tokens.models import Token
 from tokens.status_lists import assigning, removing, signed
 from tokens.status_lists.models import StatusList
@@ -96,6 +98,11 @@ def test_service_verifies_the_token_and_finds_it_in_the_list(api, token, service
     assert found["iat"] <= timezone.now().timestamp() < found["exp"]
     assert bit(found, named["idx"]) == 0
     assert len(answer.content) < 1500
+
+
+def test_secret_scanners_find_the_token(token):
+    """Their pattern knows how the claims of a token end."""
+    assert re.fullmatch(finding.PATTERN, jwt.encode(token)[0])
 
 
 def test_list_is_not_taken_for_a_token(api, token):
