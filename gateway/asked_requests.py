@@ -25,7 +25,7 @@ from gateway.request_paths import Ambiguous
 _METHOD = re.compile(r"[A-Z]{1,10}")
 _ORIGINAL, _FORWARDED = "X-Original-*", "X-Forwarded-*"
 # With these, frameworks read a POST as another method than the one that was checked.
-_OVERRIDES = ("HTTP_X_HTTP_METHOD_OVERRIDE", "HTTP_X_HTTP_METHOD", "HTTP_X_METHOD_OVERRIDE")
+OVERRIDES = ("HTTP_X_HTTP_METHOD_OVERRIDE", "HTTP_X_HTTP_METHOD", "HTTP_X_METHOD_OVERRIDE")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def asked_by(request: HttpRequest, rest: str | None) -> AskedRequest:
     ways = [way for way in (original, forwarded, _in_path(request, rest)) if way is not None]
     if len(ways) != 1:
         raise Ambiguous(_mixed(ways))
-    if any(name in sent for name in _OVERRIDES):
+    if any(name in sent for name in OVERRIDES):
         raise Ambiguous("The request has a header that changes its method.")
     return ways[0]
 
