@@ -30,6 +30,8 @@ _LEFT_OUT = {
     "sign_in_networks",
     "sign_in_network_roles",
     "created_by_id",
+    "status_list_id",
+    "status_index",
     "external_id",
     "deprovisioned_at",
     "erased_at",
