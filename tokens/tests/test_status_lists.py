@@ -142,6 +142,8 @@ def change(owner, service, token, what):
             Service.objects.update(site_roles="guest")
         case "blocked by policy":
             Token.objects.update(created_at=now - timedelta(days=200))
+        case "limited to networks by policy":
+            type(owner.organization).objects.update(token_networks="192.0.2.0/24")
         case "not shown":
             Token.objects.update(revealed_at=None)
         case "end of a replaced token":
@@ -162,6 +164,7 @@ def change(owner, service, token, what):
         "service switched off",
         "role may not use it",
         "blocked by policy",
+        "limited to networks by policy",
         "not shown",
         "end of a replaced token",
     ],
@@ -212,6 +215,15 @@ def test_limit_that_the_service_cannot_check_is_refused(owner, service, limit):
         listed(owner, service, **limit)
 
     assert list(refused.value.message_dict) == list(limit)
+
+
+def test_policy_that_the_service_cannot_check_is_no_less_strict(owner, service):
+    owner.organization.token_networks = "192.0.2.0/24"
+    owner.organization.save()
+
+    with pytest.raises(assigning.ValidationError) as refused:
+        listed(owner, service)
+    assert list(refused.value.message_dict) == ["service"]
 
 
 def test_taken_bit_is_never_given_twice(owner, service, token, monkeypatch):
