@@ -7,8 +7,9 @@ another way itself, and a proxy that doesn't know them passes them on. So a requ
 - Caddy and Traefik: `X-Forwarded-Method` and `X-Forwarded-Uri`.
 - Envoy: the request's own method, and the path behind the address of the check.
 
-Clients can also send a header twice, or with an underscore in its name. The web server drops underscores, and joins two
-values with a comma, which `request_paths` refuses.
+Clients can also send a header twice: the web server joins the values with a comma, which `request_paths` refuses. It
+reads `X_Original_URI` as `X-Original-URI` too, and the last one counts. WSGI has one name for both, so nothing here can
+see the difference: the proxy must remove names with an underscore (docs/services.md).
 """
 
 import re
