@@ -4,6 +4,7 @@
 as for the token (`core/db/prepared_statements.py`).
 """
 
+import json
 import uuid
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,20 +12,21 @@ from functools import lru_cache
 from accounts.models import Group, User
 from core.db.prepared_statements import fetch_one, own_connection, uuid_as_stored
 from gateway import path_rules
-from gateway.models import Check, Service, ServiceRule
+from gateway.models import Check, Service, ServiceRule, scope_id
 from gateway.path_rules import PathRule
 
 
 @dataclass(frozen=True)
 class Admission:
     """A service and one person. ``is_named``: whether an access rule names the person or one of their groups.
-    ``groups``: the names of their groups, in order."""
+    ``groups``: the names of their groups, in order. ``scopes``: the ids of those that the service has now."""
 
     slug: str
     host: str
     check_by: str
     is_enabled: bool
     allows_sessions: bool
+    scopes: frozenset[str]
     rules: tuple[PathRule, ...]
     site_roles: tuple[str, ...]
     organization_id: uuid.UUID
@@ -34,6 +36,10 @@ class Admission:
     def is_open_to(self, person: User) -> bool:
         same = person.is_active and person.organization_id == self.organization_id
         return same and (self.is_named or person.site_role in self.site_roles)
+
+    def scopes_of(self, scope: str) -> str:
+        """A token's scopes, without those that the service has lost since."""
+        return " ".join(each for each in scope.split(" ") if each in self.scopes)
 
     @property
     def is_asked_by_proxies(self) -> bool:
@@ -48,19 +54,27 @@ def find(service_id: uuid.UUID, person_id: uuid.UUID) -> Admission | None:
     row = fetch_one(connection, _statement(connection.vendor), [person, person, person, as_stored(service_id)])
     if row is None:
         return None
-    slug, address, check_by, is_enabled, allows_sessions, rules, site_roles, organization_id, is_named, groups = row
+    slug, address, check_by, is_enabled, allows_sessions, scopes, rules, site_roles, home, is_named, groups = row
     return Admission(
         slug=slug,
         host=Service(address=address).host,
         check_by=check_by,
         is_enabled=bool(is_enabled),
         allows_sessions=bool(allows_sessions),
+        scopes=_scope_ids(slug, scopes),
         rules=path_rules.parse(rules),
         site_roles=tuple(site_roles.split()),
-        organization_id=organization_id if isinstance(organization_id, uuid.UUID) else uuid.UUID(organization_id),
+        organization_id=home if isinstance(home, uuid.UUID) else uuid.UUID(home),
         is_named=bool(is_named),
         groups=tuple(sorted(groups.split("\n"))) if groups else (),
     )
+
+
+# As for the path rules: each request reads them, and they change seldom.
+@lru_cache(maxsize=500)
+def _scope_ids(slug: str, stored: str) -> frozenset[str]:
+    """``stored``: the column, which the database driver returns as text."""
+    return frozenset(scope_id(slug, scope["name"]) for scope in json.loads(stored))
 
 
 @lru_cache
@@ -69,7 +83,7 @@ def _statement(vendor: str) -> str:
     members = Group.members.through._meta.db_table
     # No name has a line break.
     names = "string_agg(g.\"name\", E'\\n')" if vendor == "postgresql" else 'group_concat(g."name", char(10))'
-    fields = "slug, address, check_by, is_enabled, allows_sessions, rules, site_roles, organization_id"
+    fields = "slug, address, check_by, is_enabled, allows_sessions, scopes, rules, site_roles, organization_id"
     columns = ", ".join(f's."{name}"' for name in fields.split(", "))
     return (
         f"SELECT {columns}, "  # noqa: S608

@@ -7,8 +7,9 @@ another way itself, and a proxy that doesn't know them passes them on. So a requ
 - Caddy and Traefik: `X-Forwarded-Method` and `X-Forwarded-Uri`.
 - Envoy: the request's own method, and the path behind the address of the check.
 
-Clients can also send a header twice, or with an underscore in its name. The web server drops underscores, and joins two
-values with a comma, which `request_paths` refuses.
+Clients can also send a header twice: the web server joins the values with a comma, which `request_paths` refuses. It
+reads `X_Original_URI` as `X-Original-URI` too, and the last one counts. WSGI has one name for both, so nothing here can
+see the difference: the proxy must remove names with an underscore (docs/services.md).
 """
 
 import re
@@ -25,7 +26,7 @@ from gateway.request_paths import Ambiguous
 _METHOD = re.compile(r"[A-Z]{1,10}")
 _ORIGINAL, _FORWARDED = "X-Original-*", "X-Forwarded-*"
 # With these, frameworks read a POST as another method than the one that was checked.
-_OVERRIDES = ("HTTP_X_HTTP_METHOD_OVERRIDE", "HTTP_X_HTTP_METHOD", "HTTP_X_METHOD_OVERRIDE")
+OVERRIDES = ("HTTP_X_HTTP_METHOD_OVERRIDE", "HTTP_X_HTTP_METHOD", "HTTP_X_METHOD_OVERRIDE")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def asked_by(request: HttpRequest, rest: str | None) -> AskedRequest:
     ways = [way for way in (original, forwarded, _in_path(request, rest)) if way is not None]
     if len(ways) != 1:
         raise Ambiguous(_mixed(ways))
-    if any(name in sent for name in _OVERRIDES):
+    if any(name in sent for name in OVERRIDES):
         raise Ambiguous("The request has a header that changes its method.")
     return ways[0]
 

@@ -160,10 +160,17 @@ def _scope(row: Mapping[str, Any]) -> dict[str, str | bool]:
         raise ValidationError(gettext("“%(name)s” is a word of the path rules. Choose another name.") % {"name": name})
     return {
         "name": name,
-        "label": _text(row["label"], SCOPE_LABEL_MAX_LENGTH, needed=True),
-        "description": _text(row.get("description", ""), SCOPE_DESCRIPTION_MAX_LENGTH),
+        "label": _cell(row["label"], SCOPE_LABEL_MAX_LENGTH, needed=True),
+        "description": _cell(row.get("description", ""), SCOPE_DESCRIPTION_MAX_LENGTH),
         "only_reads": bool(row.get("only_reads", False)),
     }
+
+
+def _cell(value: str, most: int, *, needed: bool = False) -> str:
+    """A text that the form can show in its line of a scope."""
+    if "|" in value:
+        raise ValidationError(gettext("A label and a description can't have this character: |"))
+    return _text(value, most, needed=needed)
 
 
 def _text(value: str, most: int, *, needed: bool = False) -> str:

@@ -2,8 +2,8 @@
 
 Header: ``alg``, ``kid``, ``typ: at+jwt`` (RFC 9068). Claims: ``iss``, ``aud`` (the portal or one service:
 `core/api/audiences.py`), ``sub`` (owner), ``jti`` (token), ``iat``, ``nbf``, ``exp`` (whole
-seconds), ``scope`` (RFC 6749), ``account`` (organization), ``token_type``, and
-``status`` if its service reads status lists (`tokens/status_lists`).
+seconds), ``scope`` (RFC 6749), ``account`` (organization), ``status`` if its service reads status lists
+(`tokens/status_lists`), and ``token_type``.
 """
 
 import hashlib
@@ -93,7 +93,8 @@ class AccessToken(BaseToken):
 def encode(token: "Token") -> tuple[str, str]:
     """The signed JWT for a token's metadata, and the id of the key that signed it."""
     key = key_ring().current
-    return AccessToken._token_backend.encode({**claims_of(token), **claim_of(token)}, key), key.id
+    # Secret scanners know a token by the end of its claims (`tokens/leaks/finding.py`), so this one is not the last.
+    return AccessToken._token_backend.encode({**claim_of(token), **claims_of(token)}, key), key.id
 
 
 def claims_of(token: "Token") -> dict[str, Any]:

@@ -57,6 +57,12 @@ def logged():
     return [(entry.service_id, entry.status, entry.reason) for entry in TokenUse.objects.order_by("id")]
 
 
+def test_scope_that_the_service_has_lost_is_not_said(api, service, secret, token):
+    Service.objects.update(scopes=[])
+
+    assert ask(api, service, secret, token).json()["scope"] == ""
+
+
 def test_good_token_is_described_and_logged(api, owner, service, secret, token, settings):
     group = GroupFactory(organization=owner.organization, name="Ops, Zürich")
     group.members.add(owner)

@@ -241,6 +241,13 @@ def test_secret_is_on_one_page_once(admin_client, service):
     assert not service.credentials.working(timezone.now()).filter(pk=old.pk).exists()
 
 
+def test_first_secret_of_two_people_at_once_goes_on_working(admin_client, administrator, service):
+    made, _ = services.create_secret(actor=administrator, service=service)
+
+    assert admin_client.post(f"{PAGES}{service.pk}/secret/").status_code == 400
+    assert list(service.credentials.working(timezone.now())) == [made]
+
+
 def test_security_manager_sees_services_and_changes_nothing(client, service, administrator):
     services.create_secret(actor=administrator, service=service)
     client.force_login(UserFactory(organization=service.organization, site_role="security_manager"))

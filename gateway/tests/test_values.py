@@ -63,6 +63,9 @@ def test_address_that_no_host_header_can_have_is_refused(typed):
         [SCOPE | {"label": "a" * 51}],
         [SCOPE | {"description": "a\nb"}],
         [SCOPE | {"description": "a" * 201}],
+        # The form separates them with it.
+        [SCOPE | {"label": "a | b"}],
+        [SCOPE | {"description": "a|reads"}],
         [SCOPE | {"name": f"s{number}"} for number in range(21)],
     ],
 )

@@ -8,7 +8,7 @@ from accounts.tests.factories import GroupFactory, UserFactory
 from auditlog.models import TokenUse
 from gateway import admission
 from gateway.models import Check, Service
-from gateway.tests.factories import ServiceFactory, ServiceRuleFactory
+from gateway.tests.factories import READ, ServiceFactory, ServiceRuleFactory
 from tokens import services
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -106,6 +106,13 @@ def test_token_with_the_scope_may_write(api, owner, service):
     assert ask(api, service, token_for(service, owner, "read", "write"), **original("POST")).status_code == 200
 
 
+def test_scope_that_the_service_has_lost_is_not_said(api, owner, service):
+    token = token_for(service, owner, "read", "write")
+    Service.objects.update(scopes=[READ], rules=f"GET {DASHBOARD} read")
+
+    assert ask(api, service, token).headers["X-Auth-Request-Scopes"] == "service:grafana:read"
+
+
 def test_path_for_any_token_needs_no_scope(api, service, token):
     assert ask(api, service, token, **original("PUT", "/public/x")).status_code == 200
 
@@ -184,7 +191,9 @@ def test_service_that_is_checked_otherwise_admits_nobody(api, service, token, ch
 def test_only_trusted_proxies_can_ask(api, service, token, settings):
     settings.TRUSTED_PROXIES = []
 
-    assert refusal(ask(api, service, token)) == (403, "forbidden")
+    assert refusal(ask(api, service, token, **original("DELETE"))) == (403, "forbidden")
+    entry = TokenUse.objects.get()
+    assert (entry.service, entry.method, entry.target) == (service, "GET", f"/auth/verify/{service.pk}")
 
 
 def test_owner_who_lost_access_is_refused(api, service, token):

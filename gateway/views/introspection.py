@@ -80,7 +80,7 @@ def _checked(request: HttpRequest, service: Service, sent: str) -> dict[str, Any
     claims = access_tokens().claims_of(token)
     return {
         "active": True,
-        "scope": token.scope,
+        "scope": found.scopes_of(token.scope),
         "client_id": str(service.pk),
         "username": owner.email,
         "token_type": "Bearer",

@@ -299,8 +299,12 @@ class SecretCreateView(ServiceChangeMixin, View):
     def get(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         return self.ask(SecretForm())
 
+    @property
+    def has_one(self) -> bool:
+        return self.service.credentials.current().exists()
+
     def ask(self, form: SecretForm, status: int = 200) -> HttpResponse:
-        has_one = self.service.credentials.current().exists()
+        has_one = self.has_one
         question = _("Replace the secret of “%(service)s”?") if has_one else _("Create a secret for “%(service)s”?")
         consequences = [_("The new secret is shown once.")]
         if has_one:
@@ -317,7 +321,8 @@ class SecretCreateView(ServiceChangeMixin, View):
 
     @sensitive_variables()
     def post(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
-        form = SecretForm(request.POST if "overlap_hours" in request.POST else {"overlap_hours": "0"})
+        # Without an overlap, the person saw no secret. One that somebody else has made meanwhile goes on working.
+        form = SecretForm(request.POST if "overlap_hours" in request.POST or self.has_one else {"overlap_hours": "0"})
         if not form.is_valid():
             return self.ask(form, status=400)
         _made, secret = services.create_secret(

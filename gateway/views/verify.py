@@ -32,6 +32,7 @@ from gateway.same_origin import is_forged
 from gateway.service_origins import origin_of, path_on_service, start_path
 
 NO_CREDENTIALS = "not_authenticated"
+NO_PROXY = "Only a proxy that the operator of the portal trusts can ask."
 # Where the proxy sends people who are not signed in, on the host of the service.
 SIGN_IN_HEADER = "X-Portal-Sign-In"
 
@@ -73,8 +74,9 @@ def _admitted(request: HttpRequest, pk: uuid.UUID, rest: str | None) -> HttpResp
         if use.token is not None and use.token.service_id == pk:
             _note_service(use, pk, asked if isinstance(asked, AskedRequest) else None)
     found = _found(request, pk, token.owner)
-    check_request(found, asked, granted=frozenset(token.scope.split(" ")))
-    return _answer(token.owner, found, scope=token.scope, token_id=str(token.pk))
+    scope = found.scopes_of(token.scope)
+    check_request(found, asked, granted=frozenset(scope.split(" ")))
+    return _answer(token.owner, found, scope=scope, token_id=str(token.pk))
 
 
 def _admitted_by_cookie(request: HttpRequest, pk: uuid.UUID, rest: str | None) -> HttpResponse:
@@ -101,6 +103,9 @@ def _check_origin(request: HttpRequest, asked: AskedRequest | Ambiguous, service
 
 
 def _asked(request: HttpRequest, rest: str | None) -> AskedRequest | Ambiguous:
+    """What anyone but a proxy claims isn't read, and so isn't logged either."""
+    if not comes_from_proxy(request):
+        return Ambiguous(NO_PROXY)
     try:
         return asked_by(request, rest)
     except Ambiguous as error:
@@ -110,7 +115,7 @@ def _asked(request: HttpRequest, rest: str | None) -> AskedRequest | Ambiguous:
 def _found(request: HttpRequest, pk: uuid.UUID, person: User) -> Admission:
     """The service, if a proxy may ask about it and the person may use it. Raises ``Refused``."""
     if not comes_from_proxy(request):
-        raise Refused("forbidden", "Only a proxy that the operator of the portal trusts can ask.")
+        raise Refused("forbidden", NO_PROXY)
     found = admission.find(pk, person.pk)
     if found is None or not found.is_asked_by_proxies:
         raise Refused("forbidden", "This service is not one that a proxy asks for.")

@@ -41,6 +41,11 @@ def assign(token: Token) -> None:
 def _check_limits(token: Token) -> None:
     """Only the portal knows where a token may be used and how often it was. Such a service would ignore both."""
     errors = {}
+    if token.organization.token_networks:
+        errors["service"] = gettext(
+            "Your organization's policy limits tokens to networks. This service checks tokens itself, so it can't "
+            "check networks."
+        )
     if token.networks:
         errors["networks"] = gettext("This service checks tokens itself, so it can't check networks. Leave this empty.")
     if token.max_uses is not None:

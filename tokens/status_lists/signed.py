@@ -1,8 +1,9 @@
 """The signed list of the tokens that can't be used now (draft-ietf-oauth-status-list).
 
 The bit of a token is 1 if the portal would refuse it at this moment for a reason that its claims don't show: it was
-expired early, its owner was deactivated or may not use the service any more, the policy blocks it, or the service is
-switched off. A token past the end in its claims needs no bit, so a list stays short.
+expired early, its owner was deactivated or may not use the service any more, the policy blocks it or limits tokens to
+networks (which the service can't check), or the service is switched off. A token past the end in its claims needs no
+bit, so a list stays short.
 """
 
 import threading
@@ -114,9 +115,10 @@ def encoded(bits: bytes) -> dict[str, Any]:
 
 def bits_of(status_list: StatusList, at: datetime) -> bytes:
     """One bit for each index."""
-    if not status_list.service.is_enabled:
+    policy = Organization.objects.get(services=status_list.service_id)
+    if policy.token_networks or not status_list.service.is_enabled:
         return b"\xff" * (status_list.size // 8)
-    return packed(_invalid_indexes(status_list, at), status_list.size)
+    return packed(_invalid_indexes(status_list, policy, at), status_list.size)
 
 
 def packed(indexes: Iterable[int], size: int) -> bytes:
@@ -127,9 +129,8 @@ def packed(indexes: Iterable[int], size: int) -> bytes:
     return bytes(bits)
 
 
-def _invalid_indexes(status_list: StatusList, at: datetime) -> Iterable[int]:
+def _invalid_indexes(status_list: StatusList, policy: Organization, at: datetime) -> Iterable[int]:
     people = services_for_tokens().people_who_may_use(status_list.service_id)
-    policy = Organization.objects.get(services=status_list.service_id)
     refused = Q(revoked_at__isnull=False) | Q(revealed_at__isnull=True) | ~Q(owner__in=people.order_by().values("pk"))
     # Policies name the portal's own scopes, and none of a service.
     blocked = reduce(or_, (rule.query(policy, at) for rule in rules.RULES if rule is not rules.SCOPE))

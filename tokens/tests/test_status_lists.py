@@ -1,6 +1,7 @@
 """Status lists: which bit a token gets, and what the signed list says about it."""
 
 import base64
+import re
 import secrets
 import threading
 import zlib
@@ -16,6 +17,7 @@ from core.api.audiences import audience_of
 from gateway.models import Check, Service
 from gateway.tests.factories import ServiceFactory, ServiceRuleFactory
 from tokens import jwt, services
+from tokens.leaks import finding
 from tokens.models import Token
 from tokens.status_lists import assigning, removing, signed
 from tokens.status_lists.models import StatusList
@@ -98,6 +100,11 @@ def test_service_verifies_the_token_and_finds_it_in_the_list(api, token, service
     assert len(answer.content) < 1500
 
 
+def test_secret_scanners_find_the_token(token):
+    """Their pattern knows how the claims of a token end."""
+    assert re.fullmatch(finding.PATTERN, jwt.encode(token)[0])
+
+
 def test_list_is_not_taken_for_a_token(api, token):
     with pytest.raises(jwt.NotGenuine):
         jwt.decode(signed.sign(token.status_list))
@@ -135,6 +142,8 @@ def change(owner, service, token, what):
             Service.objects.update(site_roles="guest")
         case "blocked by policy":
             Token.objects.update(created_at=now - timedelta(days=200))
+        case "limited to networks by policy":
+            type(owner.organization).objects.update(token_networks="192.0.2.0/24")
         case "not shown":
             Token.objects.update(revealed_at=None)
         case "end of a replaced token":
@@ -155,6 +164,7 @@ def change(owner, service, token, what):
         "service switched off",
         "role may not use it",
         "blocked by policy",
+        "limited to networks by policy",
         "not shown",
         "end of a replaced token",
     ],
@@ -205,6 +215,15 @@ def test_limit_that_the_service_cannot_check_is_refused(owner, service, limit):
         listed(owner, service, **limit)
 
     assert list(refused.value.message_dict) == list(limit)
+
+
+def test_policy_that_the_service_cannot_check_is_no_less_strict(owner, service):
+    owner.organization.token_networks = "192.0.2.0/24"
+    owner.organization.save()
+
+    with pytest.raises(assigning.ValidationError) as refused:
+        listed(owner, service)
+    assert list(refused.value.message_dict) == ["service"]
 
 
 def test_taken_bit_is_never_given_twice(owner, service, token, monkeypatch):
