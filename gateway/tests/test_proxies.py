@@ -1,109 +1,18 @@
 """Real proxies in front of a small service, with the lines of the service's page: who gets through, and what the
 service learns. Each request is sent as bytes, because no library sends such requests."""
 
-import json
-import subprocess
-import sys
 import uuid
 from contextlib import closing
-from types import SimpleNamespace
 
-import httpx
 import pytest
-from django.conf import settings
 
 from gateway.tests import proxies
-from opsera_portal.tests import portal as started
+from gateway.tests.running_portal import expire
 
 pytestmark = [pytest.mark.once, pytest.mark.integration]
 
 START = {"nginx": proxies.start_nginx, "caddy": proxies.start_caddy}
 DASHBOARD = "/api/dashboards/7"
-RULES = """\
-GET,HEAD /api/dashboards/** read
-POST /api/dashboards/** write
-* /public/** any
-GET /live any
-* /admin/** nobody"""
-
-MAKE = """
-import json
-from datetime import timedelta
-from django.conf import settings
-from django.utils import timezone
-from accounts.models import User
-from gateway.models import Service, ServiceCredential
-from gateway.recipes import RECIPES
-from gateway.secrets import digest_of, new_secret
-from tokens.models import Token
-from tokens.names import name_key
-from tokens.services import reveal_token
-owner = User.objects.get(email="user@demo.example")
-scopes = [{"name": name, "label": name, "description": name, "only_reads": False} for name in ("read", "write")]
-services = [
-    Service.objects.create(
-        organization=owner.organization, name=slug, name_key=slug, slug=slug, scopes=scopes, site_roles="user",
-        rules=%r, check_by=check, allows_sessions=True,
-    )
-    for slug, check in (("grafana", "forward_auth"), ("other", "forward_auth"), ("apache", "introspection"))
-]
-secret = new_secret()
-ServiceCredential.objects.create(service=services[2], digest=digest_of(secret))
-now = timezone.now().replace(microsecond=0)
-tokens = {}
-for service, name, scope in (
-    (services[0], "reads", "service:grafana:read"),
-    (services[0], "writes", "service:grafana:read service:grafana:write"),
-    (services[0], "ends nginx", "service:grafana:read"),
-    (services[0], "ends Caddy", "service:grafana:read"),
-    (services[1], "other", "service:other:read"),
-    (services[2], "apache", "service:apache:read"),
-    (services[2], "apache writes", "service:apache:write"),
-    (services[2], "ends Apache", "service:apache:read"),
-    (None, "portal", "api"),
-):
-    token = Token.objects.create(
-        owner=owner, organization=owner.organization, service=service, name=name, live_name_key=name_key(name),
-        scope=scope, created_at=now, expires_at=now + timedelta(days=1),
-    )
-    tokens[name] = [str(token.pk), reveal_token(actor=owner, token=token)[1]]
-print(json.dumps({
-    "tokens": tokens,
-    "recipes": {recipe.id: recipe.text(services[2 if recipe.id == "apache" else 0]) for recipe in RECIPES},
-    "secret": secret,
-    "service": str(services[0].pk),
-    "owner": str(owner.pk),
-}))
-"""
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    """A portal that trusts the proxies of this machine, with services, tokens and the lines of the service's page."""
-    root = tmp_path_factory.mktemp("services")
-    portal = started.start(root, TRUSTED_PROXIES="127.0.0.1")
-    small = proxies.SmallService()
-    try:
-        made = in_shell(portal, MAKE % RULES)
-        tokens = made.pop("tokens")
-        yield SimpleNamespace(
-            portal=portal,
-            small=small,
-            tokens={name: token for name, (_, token) in tokens.items()},
-            ends={name.removeprefix("ends "): both for name, both in tokens.items()},
-            **made,
-        )
-    finally:
-        small.stop()
-        portal.stop()
-        started.drop_database(portal.database_url)
-
-
-def in_shell(portal, code):
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "shell", "--no-imports", "-c", code]
-    done = subprocess.run(command, env=portal.environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module", params=START)
@@ -123,12 +32,6 @@ def newest_use(running):
         cursor.execute(query)
         service, *others = cursor.fetchone()
     return [str(uuid.UUID(str(service))), *map(str, others)]
-
-
-def expire(running, token_id):
-    address = f"{running.portal.url}/api/v1/tokens/{token_id}/expire"
-    answer = httpx.post(address, headers={"Authorization": f"Bearer {running.tokens['portal']}"})
-    assert answer.status_code == 200
 
 
 def test_allowed_request_reaches_the_service_with_its_caller_and_is_logged(proxy, running):
@@ -325,7 +228,9 @@ def apache(running, tmp_path_factory):
     recipe = running.recipes["apache"].replace(
         running.portal.url.replace("127.0.0.1", "localhost"), f"https://localhost:{port}"
     )
-    started_proxy = proxies.start_apache(root, recipe.replace("the secret", running.secret), running.small.port)
+    started_proxy = proxies.start_apache(
+        root, recipe.replace("the secret", running.secrets["apache"]), running.small.port
+    )
     yield started_proxy
     started_proxy.stop()
     tls.terminate()
