@@ -50,6 +50,7 @@ for name, scope in (
     ("writes", "service:grafana:read service:grafana:write"),
     ("ends nginx", "service:grafana:read"),
     ("ends Caddy", "service:grafana:read"),
+    ("ends Envoy", "service:grafana:read"),
     ("other", "service:other:read"),
     ("apache", "service:apache:read"),
     ("apache writes", "service:apache:write"),
