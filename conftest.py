@@ -257,6 +257,8 @@ def pytest_collection_modifyitems(items):
         if {"portal", "chromium"} & set(fixtures) and fixtures["portal"][-1].scope == "session":
             item.add_marker(pytest.mark.integration)
             item.add_marker(pytest.mark.xdist_group("portal"))
+        elif "running" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("services"))
         elif has_module_fixture(item):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
         elif not (item.get_closest_marker("integration") or item.get_closest_marker("slow")):

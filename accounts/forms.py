@@ -448,8 +448,8 @@ class PolicyForm(forms.ModelForm[Organization]):
         choices=scopes.CHOICES,
         widget=forms.CheckboxSelectMultiple,
         help_text=_(
-            "Tokens with any other scope are blocked from their next use on. Services have scopes of their own, which are "
-            "not in this list."
+            "Tokens with any other scope are blocked from their next use on. Services have scopes of their own, which "
+            "are not in this list."
         ),
         error_messages={"required": _("Allow at least one scope.")},
     )

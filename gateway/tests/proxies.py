@@ -15,10 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import yaml
+
 from opsera_portal.tests import portal as started
 from opsera_portal.tests.test_site_of_nginx import write_certificate
 
 OPENIDC = Path("/usr/lib/apache2/modules/mod_auth_openidc.so")
+# Another address than that of the proxies.
+CALLER = "127.0.0.9"
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
@@ -71,7 +75,8 @@ class Proxy:
         self.name, self.port, self.process, self.log = name, port, process, log
 
     def say(self, text):
-        with closing(socket.create_connection(("127.0.0.1", self.port), timeout=15)) as connection:
+        address = ("127.0.0.1", self.port)
+        with closing(socket.create_connection(address, timeout=15, source_address=(CALLER, 0))) as connection:
             connection.sendall(text if isinstance(text, bytes) else text.encode())
             answer = b""
             while part := self._part(connection):
@@ -144,7 +149,7 @@ def program(name):
     return shutil.which(name, path=PATH)
 
 
-def start_nginx(root, recipe, service_port):
+def start_nginx(root, recipe, service_port, portal_port):
     port, log = started.free_port(), root / "nginx.log"
     server, _, around = recipe.partition("# Outside of the server block, once.")
     (root / "nginx.conf").write_text(
@@ -163,7 +168,7 @@ def start_nginx(root, recipe, service_port):
     return Proxy("nginx", port, process, log)
 
 
-def start_caddy(root, recipe, service_port):
+def start_caddy(root, recipe, service_port, portal_port):
     port, log = started.free_port(), root / "caddy.log"
     first, _, rest = recipe.partition("\n")
     site = first.removesuffix(" {")
@@ -176,6 +181,57 @@ def start_caddy(root, recipe, service_port):
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     wait_for(process, port, log)
     return Proxy("Caddy", port, process, log)
+
+
+EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
+
+
+def start_envoy(root, recipe, service_port, portal_port):
+    """The lines are a part of its connection manager. Without certificates, it speaks HTTP with the portal."""
+    port, log = started.free_port(), root / "envoy.log"
+    manager = {
+        "@type": f"{EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "services",
+        "http_protocol_options": {"accept_http_10": True},
+        **yaml.safe_load(recipe),
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "service"}}],
+                }
+            ]
+        },
+    }
+    manager["http_filters"].append(
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": {"@type": f"{EXTENSIONS}.http.router.v3.Router"},
+        }
+    )
+    listener = {
+        "name": "services",
+        "address": _address(port),
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+    clusters = [_cluster("service", service_port), _cluster("opsera_portal", portal_port)]
+    configuration = {"static_resources": {"listeners": [listener], "clusters": clusters}}
+    (root / "envoy.yaml").write_text(yaml.safe_dump(configuration))
+    command = [program("envoy"), "-c", root / "envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    wait_for(process, port, log)
+    return Proxy("Envoy", port, process, log)
+
+
+def _cluster(name, port):
+    endpoint = {"endpoint": {"address": _address(port)}}
+    return {"name": name, "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}}
+
+
+def _address(port):
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
 MODULES = "mpm_event authn_core authz_core authz_user headers proxy proxy_http auth_openidc"

@@ -20,6 +20,7 @@ from tokens import jwt, services
 from tokens.leaks import finding
 from tokens.models import Token
 from tokens.status_lists import assigning, removing, signed
+from tokens.status_lists.claims import claim_of
 from tokens.status_lists.models import StatusList
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
@@ -129,6 +130,25 @@ def test_answer_is_kept_for_a_second_at_most(api, owner, token, monkeypatch):
     assert signed.signed_list(token.status_list_id) == first
     clock[0] = 101.1
     assert signed.signed_list(token.status_list_id) != first
+
+
+@pytest.fixture
+def session(api, owner):
+    api.force_login(owner)
+    return api
+
+
+def create(session, service, **values):
+    body = {"name": "x", "service": service and service.slug, "scopes": ["api"]}
+    return session.post("/api/v1/tokens", body | ({"scopes": ["service:grafana:read"]} if service else {}) | values)
+
+
+def place_in(answer):
+    """The claim ``status`` of the token that the answer shows, and of its row."""
+    assert answer.status_code == 201
+    claims = pyjwt.decode(answer.json()["token"], options={"verify_signature": False})
+    assert claims.get("status", {}) == claim_of(Token.objects.get(pk=claims["jti"])).get("status", {})
+    return claims.get("status")
 
 
 def change(owner, service, token, what):
@@ -278,3 +298,37 @@ def test_gateway_names_the_same_people_as_its_list_of_services(owner, service, s
         service.refresh_from_db()
         open_to = [person for person in (owner, stranger, member) if Service.objects.usable_by(person).exists()]
         assert list(service.people().order_by("pk")) == sorted(open_to, key=lambda person: person.pk)
+
+
+# The tokens that people create
+
+
+def test_token_that_a_person_creates_is_in_the_list_and_its_successor_elsewhere_in_it(session, service):
+    created = create(session, service)
+    successor = session.post(f"/api/v1/tokens/{created.json()['id']}/replace", {})
+
+    first, second = (place_in(answer)["status_list"] for answer in (created, successor))
+
+    assert first["uri"] == second["uri"] == StatusList.objects.get().uri
+    assert first["idx"] != second["idx"]
+
+
+@pytest.mark.parametrize("check", [Check.FORWARD_AUTH, Check.INTROSPECTION, None])
+def test_token_that_a_person_creates_for_another_service_is_in_no_list(session, service, check):
+    Service.objects.update(check_by=check or Check.STATUS_LIST)
+
+    assert place_in(create(session, check and service)) is None
+
+
+@pytest.mark.parametrize("limit", [{"networks": ["192.0.2.0/24"]}, {"max_uses": 3}])
+def test_api_and_form_name_the_limit_that_the_service_cannot_check(session, client, owner, service, limit):
+    client.force_login(owner)
+    sent = {"name": "x", "lifetime": "1d", "service": "grafana", "scopes": ["service:grafana:read"], **limit}
+
+    errors = create(session, service, **limit).json()["errors"]
+    page = client.post("/profile/tokens/?service=grafana", sent)
+
+    assert list(errors) == list(page.context["form"].errors) == list(limit)
+    assert "checks tokens itself" in str(errors)
+    assert "checks tokens itself" in str(page.context["form"].errors)
+    assert not Token.objects.exists()
