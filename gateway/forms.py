@@ -104,7 +104,9 @@ class ServiceForm(SeenForm):
     allows_sessions = forms.BooleanField(
         label=_("People may open it in the browser"),
         required=False,
-        help_text=_("Signed-in people need no token for it. Only with forward auth."),
+        help_text=_(
+            "Signed-in people need no token for it. This needs forward auth and an address that begins with https://."
+        ),
     )
 
     def __init__(self, *args: Any, service: Service | None = None, **kwargs: Any) -> None:

@@ -27,6 +27,7 @@ from gateway import health, seen, services, tries
 from gateway.forms import AccessForm, SecretForm, ServiceForm, TryForm, initial_of
 from gateway.models import Service, ServiceCredential
 from gateway.querysets import ServiceQuerySet
+from gateway.service_sessions import opens_in_browsers
 from gateway.tables import CHECKS, SERVICE_BADGES, ServiceTable
 
 PAGE = "gateway:organization_service_list"
@@ -94,6 +95,8 @@ class ServiceDetailView(ServicePageMixin, TemplateView):
             access_rules=service.access_rules.for_rules_table(),
             credentials=_for_page(service),
             has_secret=service.credentials.current().exists(),
+            opens_in_browsers=opens_in_browsers(service),
+            can_delete=self.may_change and not service.tokens.exists(),
             health=health.of(service) if reads_log else None,
             try_form=form,
             decision=_tried(service, form) if form.is_bound and form.is_valid() else None,
@@ -236,6 +239,7 @@ class SwitchOnView(ServiceChangeMixin, View):
             question=_("Switch on “%(service)s”?") % {"service": self.service},
             consequences=[_("Its tokens work again, unless they have expired.")],
             button=_("Switch on"),
+            look="primary",
             cancel_url=self.url("detail"),
         )
 
@@ -290,6 +294,7 @@ class SecretCreateView(ServiceChangeMixin, View):
             button=_("Replace secret") if has_one else _("Create secret"),
             cancel_url=self.url("detail"),
             form=form if has_one else None,
+            look="danger" if has_one else "primary",
             status=status,
         )
 
