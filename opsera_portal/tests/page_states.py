@@ -329,7 +329,8 @@ STATES = [
         "use of a service without the scope",
         ("user",),
         first_of(
-            "/profile/authentication-log/?q=DELETE", "#authentication-log tbody tr a[href*='authentication-log/']"
+            "/profile/authentication-log/?q=dashboards&outcome=refused",
+            "#authentication-log tbody tr a[href*='authentication-log/']",
         ),
     ),
     State("Logs", "activity log", ("user",), at("/profile/activity-log/")),
