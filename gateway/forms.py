@@ -85,8 +85,8 @@ class ServiceForm(SeenForm):
         help_text=_(
             "For forward auth. One per line, the first that matches counts: methods, path, scope. For example: "
             "GET,HEAD /api/dashboards/** read. Methods: * means all. In a path, * matches one part between two "
-            "slashes, and /** at the end matches everything below. Instead of a scope, write “any” for every token of the "
-            "service, or “nobody”. A request that no line matches is refused."
+            "slashes, and /** at the end matches everything below. Instead of a scope, write “any” for every token of "
+            "the service, or “nobody”. A request that no line matches is refused."
         ),
         widget=forms.Textarea(attrs=_CODE | {"rows": 6}),
     )
