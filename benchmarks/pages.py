@@ -107,18 +107,13 @@ NOT_REACHED = {
     "/profile/security/password/set/": "a person without a password",
     "/organization/users/<id:pk>/erase/": "a deactivated person",
     "/organization/tokens/expire/": "chosen tokens",
-    "/organization/services/<id:pk>/": "a service",
-    "/organization/services/<id:pk>/access/": "a service",
-    "/organization/services/<id:pk>/delete/": "a service",
-    "/organization/services/<id:pk>/edit/": "a service",
-    "/organization/services/<id:pk>/secret/": "a service",
-    "/organization/services/<id:pk>/secrets/<id:secret_pk>/end/": "a service",
-    "/organization/services/<id:pk>/switch-off/": "a service",
-    "/organization/services/<id:pk>/switch-on/": "a service",
+    "/organization/services/<id:pk>/delete/": "a service without tokens",
+    "/organization/services/<id:pk>/secrets/<id:secret_pk>/end/": "a secret of a service",
+    "/organization/services/<id:pk>/switch-on/": "a service that is switched off",
     "/pipelines/<id:pk>/access-rules/<id:rule_pk>/remove/": "an access rule of the first pipeline",
     "/profile/tokens/<id:pk>/reveal/": "a new token",
-    "/services/<id:pk>/open/": "a service",
-    "/services/<id:pk>/sign-out/": "a service",
+    "/services/<id:pk>/open/": "the proxy of a service",
+    "/services/<id:pk>/sign-out/": "the proxy of a service",
 }
 HEAD = ["page", "as", "queries", "ms", "as a User, ms", "elapsed ms", "KiB", "KiB sent", "reached"]
 QUERIES, USER_MS = HEAD.index("queries"), HEAD.index("as a User, ms")

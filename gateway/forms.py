@@ -13,6 +13,7 @@ from accounts.models import Group, User
 from accounts.roles import SiteRole
 from core.pages.seen import SeenForm
 from core.pages.widgets import PickerInput
+from gateway import values
 from gateway.models import (
     ADDRESS_MAX_LENGTH,
     DESCRIPTION_MAX_LENGTH,
@@ -83,9 +84,9 @@ class ServiceForm(SeenForm):
         max_length=LINES_LIMIT,
         help_text=_(
             "For forward auth. One per line, the first that matches counts: methods, path, scope. For example: "
-            "GET,HEAD /api/dashboards/** read. Methods: * stands for all. In a path, * stands for a part between two "
-            "slashes, and /** at the end for everything below. Instead of a scope, write “any” for every token of the "
-            "service, or “nobody”. A request that no line matches is refused."
+            "GET,HEAD /api/dashboards/** read. Methods: * means all. In a path, * matches one part between two "
+            "slashes, and /** at the end matches everything below. Instead of a scope, write “any” for every token of "
+            "the service, or “nobody”. A request that no line matches is refused."
         ),
         widget=forms.Textarea(attrs=_CODE | {"rows": 6}),
     )
@@ -104,7 +105,9 @@ class ServiceForm(SeenForm):
     allows_sessions = forms.BooleanField(
         label=_("People may open it in the browser"),
         required=False,
-        help_text=_("Signed-in people need no token for it. Only with forward auth."),
+        help_text=_(
+            "Signed-in people need no token for it. This needs forward auth and an address that begins with https://."
+        ),
     )
 
     def __init__(self, *args: Any, service: Service | None = None, **kwargs: Any) -> None:
@@ -116,18 +119,31 @@ class ServiceForm(SeenForm):
         lines = enumerate(self.cleaned_data["scopes"].splitlines(), start=1)
         return [_scope_in(line, number) for number, line in lines if line.strip()]
 
+    def clean(self) -> dict[str, Any]:
+        """Checks the values as the service does, so that a person reads all mistakes at once."""
+        super().clean()
+        given = self.changes()
+        if "scopes" not in given:
+            # Rules are checked with the scopes.
+            given.pop("rules", None)
+        try:
+            values.take(Service(), given)
+        except ValidationError as error:
+            self.add_error(None, error)
+        return self.cleaned_data
+
     def changes(self) -> dict[str, Any]:
         return {name: value for name, value in self.cleaned_data.items() if name != "seen"}
 
 
 def _scope_in(line: str, number: int) -> dict[str, Any]:
     parts = [part.strip() for part in line.split("|")]
-    *texts, last = parts
-    only_reads = len(parts) == 4 and last.lower() == READS
-    if not 2 <= len(parts) <= 4 or (len(parts) == 4 and last and not only_reads):
+    only_reads = len(parts) > 2 and parts[-1].lower() == READS
+    texts = parts[:-1] if only_reads or parts[3:] == [""] else parts
+    if not 2 <= len(texts) <= 3:
         said = gettext("Line %(number)s: write it like “read | Read | Look at dashboards | reads”.")
         raise ValidationError(said % {"number": number})
-    name, label, description = [*(texts if len(parts) == 4 else parts), ""][:3]
+    name, label, description = [*texts, ""][:3]
     return {"name": name, "label": label, "description": description, "only_reads": only_reads}
 
 
@@ -139,7 +155,12 @@ def _line_of(scope: dict[str, Any]) -> str:
     parts = [scope["name"], scope["label"]]
     if scope["description"] or scope["only_reads"]:
         parts.append(scope["description"])
-    return " | ".join([*parts, READS] if scope["only_reads"] else parts)
+    if scope["only_reads"]:
+        parts.append(READS)
+    elif scope["description"].lower() == READS:
+        # So that the word is not read as the mark.
+        parts.append("")
+    return " | ".join(parts)
 
 
 def initial_of(service: Service) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The proxy in front of the service passes `/.portal/...` to the portal (`gateway/
 built from the registered address of the service, never from what a request says.
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode, urlsplit
@@ -26,8 +27,16 @@ def origin_of(service: Service) -> str:
     """Scheme, host and port of its address; empty if people can't open it: browsers keep the cookie secret only over
     https."""
     parts = urlsplit(service.address)
-    is_private = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK_NAMES)
+    is_private = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
     return f"{parts.scheme}://{parts.netloc}" if is_private and parts.netloc else ""
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether requests to this host stay on the machine: also the other addresses of 127.0.0.0/8."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in LOOPBACK_NAMES
 
 
 def first_path_of(service: Service) -> str:

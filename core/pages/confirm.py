@@ -18,9 +18,13 @@ def confirm_page(
     button: Text,
     cancel_url: str,
     form: forms.Form | None = None,
+    look: str = "danger",
     status: int = 200,
 ) -> HttpResponse:
-    """Shows the question and the consequences. Its button posts to the same address, with ``next``."""
+    """Shows the question and the consequences. Its button posts to the same address, with ``next``.
+
+    ``look``: of this button, for example "primary" if nothing ends.
+    """
     back_url = back_to(request, "")
     context = {
         "question": question,
@@ -29,6 +33,7 @@ def confirm_page(
         "cancel_url": back_url or cancel_url,
         "back_url": back_url,
         "form": form,
+        "look": look,
         "action": request.path,
     }
     return render(request, "confirm.html", context, status=status)

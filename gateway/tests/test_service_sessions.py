@@ -157,17 +157,18 @@ def test_two_tabs_that_start_at_once_share_the_nonce(browser, service):
     assert query_of(start(browser, service))["start"] == query_of(start(browser, service, "/other"))["start"]
 
 
-def test_service_on_loopback_needs_no_https(browser, portal_browser, service):
-    Service.objects.update(address="http://localhost:3000")
+@pytest.mark.parametrize("address", ["http://localhost:3000", "http://127.0.0.3:3000", "http://[::1]:3000"])
+def test_service_on_loopback_needs_no_https(browser, portal_browser, service, address):
+    Service.objects.update(address=address)
 
     answer = open_it(browser, portal_browser, service)
 
-    assert answer.headers["Location"] == f"http://localhost:3000{DASHBOARD}"
+    assert answer.headers["Location"] == f"{address}{DASHBOARD}"
     assert not browser.cookies["portal-service"]["secure"]
     assert ask(browser, service).status_code == 200
 
 
-@pytest.mark.parametrize("address", ["http://grafana.example.com", "", "https://"])
+@pytest.mark.parametrize("address", ["http://grafana.example.com", "http://127.0.0.3.example.com", "", "https://"])
 def test_service_without_https_is_not_opened(portal_browser, service, address):
     Service.objects.update(address=address)
 

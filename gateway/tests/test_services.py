@@ -13,6 +13,7 @@ from auditlog.tests.entries import use
 from core.errors import DomainError, NameTaken, NotAllowed
 from core.seen import ChangedMeanwhile
 from gateway import health, seen, services
+from gateway.forms import ServiceForm, initial_of, lines_of
 from gateway.models import Service, ServiceCredential
 from gateway.secrets import digest_of
 from gateway.tests.factories import READ, RULES, WRITE, ServiceFactory, ServiceRuleFactory
@@ -364,3 +365,26 @@ def test_user_sees_only_services_that_they_may_use(api, owner, service):
     assert [row["name"] for row in api.get(API).data["data"]] == ["Grafana"]
     assert api.get(f"{API}/{closed.pk}").status_code == 403
     assert api.get(f"{API}/{service.pk}/access-rules").status_code == 403
+
+
+@pytest.mark.parametrize("only_reads", [True, False])
+@pytest.mark.parametrize("description", ["", "Look at dashboards", "reads"])
+def test_scope_stays_the_same_if_its_line_is_not_changed(service, description, only_reads):
+    scopes = [{"name": "read", "label": "Read", "description": description, "only_reads": only_reads}]
+    form = ServiceForm(initial_of(service) | {"scopes": lines_of(scopes), "rules": ""}, service=service)
+
+    assert form.is_valid(), form.errors
+    assert form.cleaned_data["scopes"] == scopes
+
+
+def test_all_mistakes_in_the_form_are_named_at_once():
+    sent = {
+        "slug": "Two words",
+        "address": "ftp://x",
+        "check_by": "forward_auth",
+        "scopes": "read",
+        "rules": "GET / any",
+    }
+    form = ServiceForm(sent)
+
+    assert set(form.errors) == {"name", "slug", "address", "scopes"}

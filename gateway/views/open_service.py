@@ -22,7 +22,9 @@ from gateway.models import Service
 from gateway.service_origins import finish_url, first_path_of, origin_of, path_on_service, start_path
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-NOT_YOURS = gettext_lazy("You can see this service, but you aren't allowed to use it.")
+NOT_YOURS = gettext_lazy(
+    "You can see this service, but you aren't allowed to use it. Ask an Administrator of your organization."
+)
 OFF = gettext_lazy("This service is switched off in the portal. Ask an Administrator of your organization.")
 NOT_HERE = gettext_lazy("This service can't be opened in the browser. Use a token.")
 

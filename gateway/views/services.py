@@ -28,6 +28,7 @@ from gateway.forms import AccessForm, SecretForm, ServiceForm, TryForm, initial_
 from gateway.models import Service, ServiceCredential
 from gateway.querysets import ServiceQuerySet
 from gateway.recipes import recipes_for
+from gateway.service_sessions import opens_in_browsers
 from gateway.tables import CHECKS, SERVICE_BADGES, ServiceTable
 
 PAGE = "gateway:organization_service_list"
@@ -96,6 +97,8 @@ class ServiceDetailView(ServicePageMixin, TemplateView):
             access_rules=service.access_rules.for_rules_table(),
             credentials=_for_page(service),
             has_secret=service.credentials.current().exists(),
+            opens_in_browsers=opens_in_browsers(service),
+            can_delete=self.may_change and not service.tokens.exists(),
             health=health.of(service) if reads_log else None,
             try_form=form,
             decision=_tried(service, form) if form.is_bound and form.is_valid() else None,
@@ -258,6 +261,7 @@ class SwitchOnView(ServiceChangeMixin, View):
             question=_("Switch on “%(service)s”?") % {"service": self.service},
             consequences=[_("Its tokens work again, unless they have expired.")],
             button=_("Switch on"),
+            look="primary",
             cancel_url=self.url("detail"),
         )
 
@@ -316,6 +320,7 @@ class SecretCreateView(ServiceChangeMixin, View):
             button=_("Replace secret") if has_one else _("Create secret"),
             cancel_url=self.url("detail"),
             form=form if has_one else None,
+            look="danger" if has_one else "primary",
             status=status,
         )
 

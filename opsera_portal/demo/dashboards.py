@@ -19,7 +19,16 @@ KNOWN = ("User", "Email", "Role", "Groups", "Scopes", "Token")
 MOST_BYTES = 65536
 # Addresses of the service that the portal answers: signing in, and coming back.
 SIGN_IN = "/.portal/"
-_PASSED_ON = ("Authorization", "Cookie", "User-Agent", "Origin", "Sec-Fetch-Site", "Content-Type")
+_PASSED_ON = (
+    "Authorization",
+    "Cookie",
+    "User-Agent",
+    "Accept",
+    "Origin",
+    "Sec-Fetch-Mode",
+    "Sec-Fetch-Site",
+    "Content-Type",
+)
 _ANSWERED = ("Content-Type", "Location", "Set-Cookie", "WWW-Authenticate", "Cache-Control", "X-Portal-Sign-In")
 
 

@@ -218,7 +218,7 @@ def _create_demo(echo_port: int) -> dict[str, str]:
         described.name: _create_pipeline(organization, people[described.owner], described, echo_port)
         for described in PIPELINES
     }
-    create_history(people, pipelines)
+    create_history(people, pipelines, services.create_service(organization, echo_port))
     create_approvals(people)
     told.tell(people)
     told.add_webhook(people["admin"], echo_port)
@@ -232,7 +232,6 @@ def _create_demo(echo_port: int) -> dict[str, str]:
         if described.is_locked:
             lock_pipeline(actor=people["power"], pipeline=pipeline)
     _create_service_accounts(people)
-    services.create_service(organization, echo_port)
     create_review(people)
     return passwords
 

@@ -12,6 +12,7 @@ def use_of(token: Token, *, status: int, **values: Any) -> TokenUse:
         token=token,
         token_name=token.name,
         scope=token.scope,
+        service_id=token.service_id,
         owner=token.owner,
         owner_email=token.owner.email,
         organization=token.organization,

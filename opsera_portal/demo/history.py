@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts.models import Organization, User
 from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
+from gateway.models import Service
 from opsera_portal.demo.entries import use_of
 from pipelines.models import Pipeline, TokenPipeline
 from tokens.models import Token
@@ -51,7 +52,8 @@ class Habit:
 class PastToken:
     """``created`` and ``revoked``: how many days ago. ``only``: the names of the pipelines of a limited token.
 
-    ``replaces_after``: it replaces the token before it in `TOKENS`, which works on for so many hours.
+    ``replaces_after``: it replaces the token before it in `TOKENS`, which works on for so many hours. ``for_service``:
+    it is for the demo's service, not for the portal's API.
     """
 
     owner: str
@@ -65,6 +67,7 @@ class PastToken:
     reason: str = ""
     only: tuple[str, ...] = ()
     replaces_after: int | None = None
+    for_service: bool = False
 
 
 # The addresses from which people sign in.
@@ -82,6 +85,7 @@ RUN = "POST /api/v1/pipeline/run"
 STATUS = "POST /api/v1/pipeline/status"
 TOKEN_LOG = "GET /api/v1/logs/user/tokens"  # noqa: S105  (an address)
 ACTION_LOG = "GET /api/v1/logs/user/actions"
+DASHBOARD = "GET /api/dashboards/7"
 
 TOKENS = (
     PastToken(
@@ -257,14 +261,47 @@ TOKENS = (
         habits=(Habit(ACTION_LOG, "203.0.113.61", "rotate-token", 2, 2, hours=(10, 11)),),
         replaces_after=0,
     ),
+    PastToken(
+        "user",
+        "Dashboard export",
+        "service:dashboards:read",
+        created=18,
+        lifetime=92,
+        habits=(
+            Habit(DASHBOARD, "203.0.113.24", "curl/8.5.0", 5, 2, hours=(6, 20)),
+            Habit(
+                "DELETE /api/dashboards/7",
+                "203.0.113.24",
+                "curl/8.5.0",
+                2,
+                2,
+                hours=(10, 11),
+                since=3,
+                until=3,
+                answer=(403, TokenUse.Reason.INSUFFICIENT_SCOPE),
+            ),
+            Habit(
+                "GET /api/admin/users",
+                "203.0.113.24",
+                "curl/8.5.0",
+                1,
+                1,
+                hours=(11, 12),
+                since=3,
+                until=3,
+                answer=(403, TokenUse.Reason.PATH_NOT_ALLOWED),
+            ),
+        ),
+        for_service=True,
+    ),
 )
 
 
-def create_history(people: Mapping[str, User], pipelines: Mapping[str, Pipeline]) -> None:
+def create_history(people: Mapping[str, User], pipelines: Mapping[str, Pipeline], service: Service) -> None:
     """``pipelines``: by name."""
     rng = random.Random("the demo")
     now = timezone.now().replace(microsecond=0)
-    tokens = [(past, _token(past, people, now, rng)) for past in TOKENS]
+    tokens = [(past, _token(past, people, service, now, rng)) for past in TOKENS]
     replacements = list(_replaced(tokens))
     uses = [use for past, token in tokens for use in _uses(past, token, now, rng)]
     uses.sort(key=lambda use: use.at)
@@ -287,7 +324,7 @@ def create_history(people: Mapping[str, User], pipelines: Mapping[str, Pipeline]
     Activity.objects.bulk_create(sorted((entry for entry in activity if entry.at < now), key=lambda entry: entry.at))
 
 
-def _token(past: PastToken, people: Mapping[str, User], now: datetime, rng: random.Random) -> Token:
+def _token(past: PastToken, people: Mapping[str, User], service: Service, now: datetime, rng: random.Random) -> Token:
     owner = people[past.owner]
     made_at = _moment(now, past.created, rng, (8, 9))
     revoked_at = None if past.revoked is None else _moment(now, past.revoked, rng, (15, 17))
@@ -299,6 +336,7 @@ def _token(past: PastToken, people: Mapping[str, User], now: datetime, rng: rand
         name=past.name,
         live_name_key=None if revoked_at or expires_at <= now else name_key(past.name),
         scope=past.scope,
+        service=service if past.for_service else None,
         is_limited=bool(past.only),
         created_at=made_at,
         expires_at=expires_at,

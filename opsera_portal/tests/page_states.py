@@ -212,6 +212,31 @@ def recovery_codes(page: Any, links: Links) -> None:
         page.locator("#recovery-codes").wait_for()
 
 
+def secret_of_service(page: Any, links: Links) -> None:
+    """Each visit creates a secret, which replaces the one before it."""
+    below(SERVICES, DASHBOARDS, "secret/")(page, links)
+    page.locator("[data-confirm]").click()
+    page.locator("#service-secret").wait_for()
+
+
+def uses_of_service(page: Any, links: Links) -> None:
+    below(SERVICES, DASHBOARDS)(page, links)
+    go(page, str(page.locator("#service-uses").get_attribute("href")))
+
+
+def open_service(page: Any, links: Links) -> None:
+    """As if the service had sent the browser here."""
+    go(page, f"{open_link(page)}?start={'0' * 64}")
+
+
+def sign_out_of_service(page: Any, links: Links) -> None:
+    go(page, open_link(page).replace("/open/", "/sign-out/"))
+
+
+def open_link(page: Any) -> str:
+    return linked(page, "/services/", f"Open {DASHBOARDS}")
+
+
 def opened_operations(page: Any, links: Links) -> None:
     go(page, "/api/docs/")
     page.locator("section[aria-labelledby=tokens-operations] details").evaluate_all(
@@ -227,6 +252,8 @@ def wrongly_sent_to_admin(page: Any, links: Links) -> None:
 
 
 ADMIN_ROW = "#result_list tbody th a"
+SERVICES = "/organization/services/"
+DASHBOARDS = "Dashboards"
 SERVICE_ACCOUNTS = "/organization/service-accounts/"
 TOKENS = at("/profile/tokens/")
 TWO_FACTOR_PAGE = at("/profile/security/two-factor/")
@@ -270,6 +297,7 @@ STATES = [
         at("/profile/tokens/?name=nightly+build&scopes=pipeline&lifetime=1w"),
     ),
     State("Tokens", "filter without a match", ("user",), at("/profile/tokens/?q=nowhere")),
+    State("Tokens", "form for a service", ("user",), at("/profile/tokens/?service=dashboards")),
     State("Tokens", "expire: dialog", ("user",), dialog(TOKENS, "[data-expire]")),
     State("Tokens", "expire: page", ("user",), first_of("/profile/tokens/", "[data-expire]")),
     State("Tokens", "new token", ("user",), new_token),
@@ -277,6 +305,7 @@ STATES = [
     State("Token", "active", ("user",), below("/profile/tokens/", "Status dashboard")),
     State("Token", "expired and in use", ("user",), below("/profile/tokens/", "Old laptop")),
     State("Token", "expired early", ("user",), below("/profile/tokens/", "Lost on the train")),
+    State("Token", "of a service", ("user",), below("/profile/tokens/", "Dashboard export")),
     State("Token", "replace", ("user",), below("/profile/tokens/", "Status dashboard", "replace/")),
     State("Token", "what it used", ("user",), below("/profile/tokens/", "Status dashboard", "narrower/")),
     State("Token", "of another person", OF_ORGANIZATION, below("/organization/tokens/", "Nightly trigger")),
@@ -294,6 +323,16 @@ STATES = [
         ("user",),
         first_of("/profile/authentication-log/", "#authentication-log tbody tr a[href*='authentication-log/']"),
     ),
+    State("Logs", "uses of a service", ("admin",), uses_of_service),
+    State(
+        "Logs",
+        "use of a service without the scope",
+        ("user",),
+        first_of(
+            "/profile/authentication-log/?q=dashboards&outcome=refused",
+            "#authentication-log tbody tr a[href*='authentication-log/']",
+        ),
+    ),
     State("Logs", "activity log", ("user",), at("/profile/activity-log/")),
     State("Logs", "action", ("user",), first_of("/profile/activity-log/", "tbody tr a[href*='activity-log/']")),
     State("Logs", "authentication log of the organization", OF_ORGANIZATION, at("/organization/authentication-log/")),
@@ -307,7 +346,9 @@ STATES = [
     # Profile
     State("Profile", "page", ("user", "admin"), at("/profile/")),
     State("Profile", "preferences", ("user",), at("/profile/preferences/")),
-    State("Services", "list", ("user",), at("/services/")),
+    State("Services", "list", ("user", "guest"), at("/services/")),
+    State("Services", "open", ("user",), open_service),
+    State("Services", "sign out", ("user",), sign_out_of_service),
     State("Profile", "notifications", ("user",), at("/profile/notifications/")),
     State("Profile", "security", ("user", TWO_FACTOR), at("/profile/security/")),
     State("Profile", "password", ("user",), at("/profile/security/password/")),
@@ -342,6 +383,26 @@ STATES = [
     State("Organization", "add a trust rule", ("admin",), at("/organization/trust/new/?preset=github")),
     State("Organization", "services", ("admin",), at("/organization/services/")),
     State("Organization", "add a service", ("admin",), at("/organization/services/new/")),
+    State(
+        "Organization",
+        "add a service with errors",
+        ("admin",),
+        wrongly_sent(at("/organization/services/new/"), "#save-service", scopes="read", address="ftp://here"),
+    ),
+    State("Organization", "service", OF_ORGANIZATION, below(SERVICES, DASHBOARDS)),
+    State(
+        "Organization", "service: tried path", ("admin",), below(SERVICES, DASHBOARDS, "?method=DELETE&path=/api/x#try")
+    ),
+    State("Organization", "edit a service", ("admin",), below(SERVICES, DASHBOARDS, "edit/")),
+    State("Organization", "who may use a service", ("admin",), below(SERVICES, DASHBOARDS, "access/")),
+    State("Organization", "create the secret of a service", ("admin",), below(SERVICES, DASHBOARDS, "secret/")),
+    State("Organization", "secret of a service", ("admin",), secret_of_service),
+    State(
+        "Organization",
+        "switch a service off: dialog",
+        ("admin",),
+        dialog(below(SERVICES, DASHBOARDS), "#switch-service"),
+    ),
     State("Organization", "webhooks", ("admin",), at("/organization/webhooks/")),
     State("Organization", "webhook", ("admin",), below("/organization/webhooks/", "Echo")),
     State("Organization", "add a webhook", ("admin",), at("/organization/webhooks/new/")),

@@ -152,7 +152,9 @@ def test_demo_has_content_from_the_start(made):
         "insufficient_scope",
         "forbidden",
         "invalid_request",
+        "path_not_allowed",
     }
+    assert TokenUse.objects.filter(service__slug="dashboards", reason="ok").exists()
 
 
 def test_no_entry_of_the_history_is_in_the_future(made):
