@@ -3,6 +3,7 @@
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,17 @@ class AccessTokens(ABC):
     def report(self, encoded: str, *, request: HttpRequest) -> None:
         """Ends the token if it is genuine and has not ended, as one that was reported as leaked. Raises
         ``Throttled``."""
+
+    @abstractmethod
+    def issue_for_test(
+        self, actor: "User", *, service_id: uuid.UUID, name: str, lifetime: timedelta, request: HttpRequest | None
+    ) -> tuple[AccessToken, str]:
+        """A new token of the actor with all scopes of the service, and the token itself. Raises what creating a token
+        raises, and ``DomainError`` if it would have to wait for an approval."""
+
+    @abstractmethod
+    def end_test(self, token: AccessToken, *, actor: "User", request: HttpRequest | None) -> None:
+        """Ends it, unless it has ended."""
 
     @abstractmethod
     def metadata(self) -> dict[str, Any]:

@@ -269,7 +269,7 @@ class GroupNamesField(forms.CharField):
             required=False,
             max_length=GROUP_NAMES_MAX_LENGTH,
             widget=PickerTextarea("accounts:suggested_groups", _("Add a group")),
-            help_text=_("Names of groups, which appear in the access rules of pipelines."),
+            help_text=_("Names of groups, which appear in the access rules of pipelines and services."),
         )
         self.actor = actor
 
@@ -297,7 +297,7 @@ class InviteForm(forms.Form):
         queryset=Group.objects.none(),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text=_("They appear in the access rules of pipelines."),
+        help_text=_("They appear in the access rules of pipelines and services."),
     )
 
     def __init__(self, *args: Any, actor: User, **kwargs: Any) -> None:
@@ -447,7 +447,10 @@ class PolicyForm(forms.ModelForm[Organization]):
         label=_("Scopes that tokens may have"),
         choices=scopes.CHOICES,
         widget=forms.CheckboxSelectMultiple,
-        help_text=_("Tokens with any other scope are blocked from their next use on."),
+        help_text=_(
+            "Tokens with any other scope are blocked from their next use on. Services have scopes of their own, which are "
+            "not in this list."
+        ),
         error_messages={"required": _("Allow at least one scope.")},
     )
     approval_scopes = forms.MultipleChoiceField(

@@ -28,6 +28,7 @@ CHART = DOCS / "performance-requests.svg"
 PARTS = {
     "token_path": [],
     "parts": [],
+    "verify": [],
     "memory": [],
     "pages": ["--big", "--entries", "5000000"],
     "logs": ["--fresh"],

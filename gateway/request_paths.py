@@ -37,7 +37,7 @@ def path_of(target: str) -> str:
     if _ESCAPE.search(path) or _DANGEROUS_ESCAPE.search(path):
         raise Ambiguous(gettext_noop("The path has percent-encoded characters that servers read differently."))
     if ";" in path or "," in path or _JOINED.search(query):
-        raise Ambiguous(gettext_noop("The path has a comma or a semicolon. Send it percent-encoded, or only once."))
+        raise Ambiguous(gettext_noop("The path has a comma or a semicolon, which servers read differently."))
     return _decoded(path)
 
 

@@ -41,6 +41,7 @@ urlpatterns = [
         services.AccessRemoveView.as_view(),
         name="organization_service_access_remove",
     ),
+    path(f"{ONE}/test/", services.TestCallView.as_view(), name="organization_service_test"),
     path(f"{ONE}/switch-off/", services.SwitchOffView.as_view(), name="organization_service_switch_off"),
     path(f"{ONE}/switch-on/", services.SwitchOnView.as_view(), name="organization_service_switch_on"),
     path(f"{ONE}/delete/", services.ServiceDeleteView.as_view(), name="organization_service_delete"),

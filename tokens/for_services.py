@@ -1,21 +1,41 @@
 """What services can do with tokens, beside checking them (accounts/access_tokens.py)."""
 
 import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.debug import sensitive_variables
 
+from accounts.models import User
+from accounts.services_for_tokens import services_for_tokens
 from auditlog.actions import Action
+from core.api.scopes import Scope
+from core.errors import DomainError
 from core.http.public_address import public_url
 from tokens import jwt
+from tokens.approval.rules import why_needed
 from tokens.keys.ring import key_ring
+from tokens.lifetimes import now_in_seconds
 from tokens.mails import EarlyEndMails, ended_by_service_mail
 from tokens.models import Token
-from tokens.services import end_tokens
+from tokens.service_choice import ServiceClosed
+from tokens.services import AlreadyEnded, end_tokens, free_name_like, issue_and_reveal_token, revoke_token
 from tokens.trust.exchange import GRANT_TYPE
+
+
+class NeedsApproval(DomainError):
+    """``why``: one sentence for each rule of the policy."""
+
+    code = "approval_needed"
+
+    def __init__(self, why: Sequence[str]) -> None:
+        super().__init__(" ".join([*why, gettext("So the portal can't make a token for a test.")]))
 
 
 def claims_of(token: Token) -> dict[str, Any]:
@@ -40,6 +60,31 @@ def revoke_by_service(encoded: str, *, service_id: uuid.UUID, service_name: str,
             token_ids, action=Action.TOKEN_REVOKED_BY_SERVICE, reason=reason, request=request, by=service_name
         )
         EarlyEndMails(mail=ended_by_service_mail, by=service_name).add(ended)
+
+
+@sensitive_variables()
+def issue_for_test(
+    actor: User, *, service_id: uuid.UUID, name: str, lifetime: timedelta, request: HttpRequest | None
+) -> tuple[Token, str]:
+    service = services_for_tokens().find(actor, str(service_id))
+    if service is None:
+        raise ServiceClosed
+    chosen: list[Scope] = list(service.all_scopes)
+    if why := why_needed(actor.own_organization, chosen=chosen, lifetime=lifetime, owner=actor, service=service):
+        raise NeedsApproval(why)
+    return issue_and_reveal_token(
+        actor=actor,
+        name=free_name_like(owner=actor, name=name),
+        chosen=chosen,
+        service=service_id,
+        expires_at=now_in_seconds() + lifetime,
+        request=request,
+    )
+
+
+def end_test(token: Token, *, actor: User, request: HttpRequest | None) -> None:
+    with suppress(AlreadyEnded):
+        revoke_token(actor=actor, token=token, request=request)
 
 
 def metadata() -> dict[str, Any]:

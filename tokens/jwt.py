@@ -93,11 +93,12 @@ class AccessToken(BaseToken):
 def encode(token: "Token") -> tuple[str, str]:
     """The signed JWT for a token's metadata, and the id of the key that signed it."""
     key = key_ring().current
-    return AccessToken._token_backend.encode(claims_of(token), key), key.id
+    return AccessToken._token_backend.encode({**claims_of(token), **claim_of(token)}, key), key.id
 
 
 def claims_of(token: "Token") -> dict[str, Any]:
-    """What the JWT of a token says. A token that has ended early says another ``exp`` than the JWT that was shown."""
+    """What the JWT of a token says, without its place in a status list. A token that has ended early says another
+    ``exp`` than the JWT that was shown."""
     return {
         "iss": settings.TOKEN_ISSUER,
         "aud": audience_of(token.service_id),
@@ -109,7 +110,6 @@ def claims_of(token: "Token") -> dict[str, Any]:
         "scope": token.scope,
         "account": token.organization.slug,
         "token_type": TOKEN_TYPE,
-        **claim_of(token),
     }
 
 

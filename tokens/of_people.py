@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from typing import Any, cast
 
 from django.db.models import Count, OuterRef, Subquery
@@ -57,3 +58,11 @@ class TokensOfPeople(AccessTokens):
 
     def of_service(self, service_id: uuid.UUID, ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Token]:
         return Token.objects.filter(service=service_id).select_related("owner", "organization").in_bulk(list(ids))
+
+    def issue_for_test(
+        self, actor: User, *, service_id: uuid.UUID, name: str, lifetime: timedelta, request: HttpRequest | None
+    ) -> tuple[Token, str]:
+        return for_services.issue_for_test(actor, service_id=service_id, name=name, lifetime=lifetime, request=request)
+
+    def end_test(self, token: AccessToken, *, actor: User, request: HttpRequest | None) -> None:
+        for_services.end_test(cast(Token, token), actor=actor, request=request)

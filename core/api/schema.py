@@ -40,7 +40,6 @@ TAGS = [
     },
     {"name": "services", "description": "Programs of the organization that its tokens open, and who may use them."},
     {"name": "token-exchange", "description": "A short token for a CI job, without a stored secret."},
-    {"name": "services", "description": "Programs of the organization that its tokens open."},
     {"name": "trust-rules", "description": "Which CI jobs get tokens of which service account."},
     {"name": "webhooks", "description": "Where the portal sends what happens in the organization."},
 ]

@@ -155,7 +155,7 @@ def test_use_before_the_creation_of_the_token_is_refused(api, owner, service):
     ("field", "value"),
     [
         ("id", "1"),
-        ("id", str(uuid.uuid1())),
+        ("id", "9992a620-eda4-11f1-b7c2-02fc00000001"),
         ("id", None),
         ("token_id", [1]),
         ("at", "yesterday"),

@@ -23,10 +23,11 @@ from accounts.views.base import OrganizationPageMixin
 from core.http.public_address import public_url
 from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_as_messages, refusals_in
-from gateway import health, seen, services, tries
+from gateway import health, seen, services, trial_calls, tries
 from gateway.forms import AccessForm, SecretForm, ServiceForm, TryForm, initial_of
 from gateway.models import Service, ServiceCredential
 from gateway.querysets import ServiceQuerySet
+from gateway.recipes import recipes_for
 from gateway.service_sessions import opens_in_browsers
 from gateway.tables import CHECKS, SERVICE_BADGES, ServiceTable
 
@@ -92,6 +93,7 @@ class ServiceDetailView(ServicePageMixin, TemplateView):
             check=CHECKS[service.check_by],
             verify_url=public_url("verify", service.pk),
             jwks_url=public_url(settings.TOKEN_KEYS_PAGE),
+            recipes=[{"id": each.id, "name": each.name, "text": each.text(service)} for each in recipes_for(service)],
             access_rules=service.access_rules.for_rules_table(),
             credentials=_for_page(service),
             has_secret=service.credentials.current().exists(),
@@ -107,6 +109,26 @@ class ServiceDetailView(ServicePageMixin, TemplateView):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         context = self.get_context_data(**kwargs)
         return self.render_to_response(context, status=400 if context["try_form"].errors else 200)
+
+
+class TestCallView(ServiceChangeMixin, TemplateView):
+    """Calls the service with a token of five minutes, and shows each hop."""
+
+    http_method_names = ["get", "head", "post"]
+    # It makes a token.
+    privilege = Privilege.CREATE_TOKEN
+    template_name = "gateway/organization_service_test.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        form = kwargs.pop("form", None) or TryForm(initial={"method": "GET", "path": "/"})
+        return super().get_context_data(form=form, service=self.service, **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        form, hops = TryForm(request.POST), []
+        if form.is_valid():
+            with refusals_in(form):
+                hops = trial_calls.call(actor=self.person, service=self.service, request=request, **form.cleaned_data)
+        return self.render_to_response(self.get_context_data(form=form, hops=hops), status=200 if hops else 400)
 
 
 def _tried(service: Service, form: TryForm) -> tries.Decision:

@@ -159,6 +159,8 @@ POST /organization/services/{service}/edit/ no no no no bad no no gone admin in
 GET  /organization/services/{service}/access/ no no no no ok no no gone admin in
 POST /organization/services/{service}/access/ no no no no bad no no gone admin in
 POST /organization/services/{service}/access/{service_rule}/remove/ no no no no to no no gone admin in
+GET  /organization/services/{service}/test/ no no no no ok no no gone admin in
+POST /organization/services/{service}/test/ no no no no bad no no gone admin in
 GET  /organization/services/{service}/switch-off/ no no no no ok no no gone admin in
 POST /organization/services/{service}/switch-off/ no no no no to no no gone admin in
 GET  /organization/services/{service}/switch-on/ no no no no ok no no gone admin in

@@ -20,8 +20,9 @@ from accounts.tests.factories import (
     WebhookFactory,
 )
 from auditlog.tests.entries import action, use
-from gateway.tests.factories import ServiceCredentialFactory, ServiceFactory, ServiceRuleFactory
-from gateway.tests.test_reported_uses import basic
+from gateway.models import Check
+from gateway.tests.factories import ServiceFactory, ServiceRuleFactory
+from gateway.tests.test_reported_uses import basic, with_secret
 from opsera_portal import api_examples as ids
 from opsera_portal.tests.test_access import delivered, sign_in_elsewhere, signed_in, with_two_factor
 from opsera_portal.tests.test_schema import METHODS
@@ -129,8 +130,9 @@ class World:
             slug="grafana",
             scopes=[ids.SERVICE_SCOPE],
             rules="GET,HEAD /api/dashboards/** read",
+            check_by=Check.STATUS_LIST,
         )
-        ServiceCredentialFactory(pk=ids.ENTRY, service=service)
+        with_secret(service, pk=ids.ENTRY)
         ServiceRuleFactory(pk=ids.ENTRY, service=service, user=other)
         webhook = WebhookFactory(pk=ids.WEBHOOK, organization=organization)
         WebhookDelivery.objects.filter(pk=delivered(webhook).pk).update(event_id=ids.ENTRY)

@@ -327,8 +327,8 @@ BODIES = {
 }
 
 
-# It needs a JWT that an issuer has just signed.
-NOT_CALLED = {"token_exchange"}
+# They need a JWT that an issuer has just signed, and the credentials of a service.
+NOT_CALLED = {"token_exchange", "service_report_uses"}
 
 
 def plan(schema):

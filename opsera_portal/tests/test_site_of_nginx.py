@@ -131,7 +131,7 @@ def test_nginx_own_answers_have_security_headers(site):
         assert answer.headers["Cache-Control"] == "no-store"
 
 
-CODES = {400: "invalid_request", 413: "content_too_large", 429: "throttled", 503: "unavailable"}
+CODES = {400: "invalid_request", 403: "forbidden", 413: "content_too_large", 429: "throttled", 503: "unavailable"}
 
 
 def assert_own_problem(answer, status):
@@ -152,6 +152,14 @@ def test_nginx_own_answers_under_api_are_problem_documents(site):
         assert_own_problem(browser.get("/api/v1/me"), 503)
         assert_own_problem(browser.post("/api/v1/pipeline/run", content=b"x" * (600 * 1024)), 413)
         assert_own_problem(browser.get("/api/v1/me", headers={"X-Long": "x" * 20_000}), 400)
+
+
+def test_only_listed_proxies_ask_about_requests_to_services(site):
+    with site.browser() as browser:
+        refused = browser.get("/auth/verify/6f1e4ad0-0000-4000-8000-000000000000", headers={"X-Original-URI": "/"})
+
+    assert refused.status_code == 403
+    assert "only for the proxies of services" in refused.text
 
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}

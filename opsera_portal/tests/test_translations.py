@@ -126,7 +126,8 @@ NOT_TEXT = {"script", "style", "code", "pre", "kbd", "samp"}
 VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr", "path", "rect", "line", "circle"}
 # The same in every language.
 NAMES = re.compile(
-    r"Opsera Portal|Django|OpenAPI|Postman|curl|GitHub|JSON Lines|JSON|CSV|API|UTC|HTTP|ms|URL|JWT|&\w+;"
+    r"Opsera Portal|nginx|Caddy|Traefik|Envoy|Kubernetes|ingress|Apache|mod_auth_openidc|Spring|Python|PyJWT|"
+    r"FastAPI|Express|jose|Django|OpenAPI|Postman|curl|GitHub|JSON Lines|JSON|CSV|API|UTC|HTTP|ms|URL|JWT|&\w+;"
 )
 WORDS = re.compile(r"[^\W\d_]{2,}")
 # Not translated: the pages of Django admin and of the API reference.

@@ -89,8 +89,9 @@ class Command(BaseCommand):
         manage = str(settings.BASE_DIR / "manage.py")
         commands = [web_command(), [python, manage, "worker"]]
         if is_demo:
-            # HTTP steps can reach the demo's own address, and nothing else on the loopback network.
-            allowed = [*filter(None, [environment.get("HTTP_STEP_ALLOWED_NETWORKS")]), echo.ADDRESS]
+            # The portal can call the demo's own addresses, and nothing else on the loopback network.
+            own = (echo.ADDRESS, dashboards.ADDRESS)
+            allowed = [*filter(None, [environment.get("HTTP_STEP_ALLOWED_NETWORKS")]), *own]
             environment["HTTP_STEP_ALLOWED_NETWORKS"] = ",".join(allowed)
             port = str(settings.DEMO_ECHO_PORT)
             commands.append([python, "-m", "opsera_portal.demo.echo", port])
