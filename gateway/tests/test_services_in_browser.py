@@ -1,8 +1,12 @@
 """Services in a real browser: from adding one to a token that opens it, and opening the demo's without a token."""
 
+from contextlib import ExitStack
+
 import httpx
 import pytest
 from playwright.sync_api import expect
+
+from opsera_portal.tests.browser import send_sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.once]
 
@@ -66,8 +70,8 @@ def test_token_for_the_service_is_let_through_and_logged(browser_of, portal):
     expect(page.get_by_role("checkbox", name="Change dashboards")).to_be_checked()
 
 
-def test_service_that_is_open_in_the_browser_ends_with_the_sign_out(browser_of, portal):
-    page = browser_of("power", alone=True)
+def test_service_that_is_open_in_the_browser_ends_with_the_sign_out(own_session, portal):
+    page = own_session("power@demo.example")
     address = address_of_demo_service(page)
     use_public_address(page)
     # It leads to the portal, which asks, and back to the same page.
@@ -91,6 +95,19 @@ def test_auditor_sees_the_service_but_can_not_open_it(browser_of):
 
     assert page.goto(address).status == 403
     expect(page.get_by_text("You can see this service, but you aren't allowed to use it.")).to_be_visible()
+
+
+@pytest.fixture
+def own_session(chromium, portal):
+    """Opens a page in a session that no other test uses, for a test that ends it."""
+    with ExitStack() as opened:
+
+        def sign_in(email):
+            context = opened.enter_context(chromium.new_context(base_url=portal.url))
+            send_sign_in(context, email)
+            return context.new_page()
+
+        yield sign_in
 
 
 def use_public_address(page):

@@ -168,7 +168,7 @@ POST /organization/services/{service}/switch-on/ no no no no to no no gone admin
 GET  /organization/services/{service}/delete/ no no no no ok no no gone admin in
 POST /organization/services/{service}/delete/ no no no no to no no gone admin in
 GET  /organization/services/{service}/secret/ no no no no ok no no gone admin in
-POST /organization/services/{service}/secret/ no no no no ok no no gone admin in
+POST /organization/services/{service}/secret/ no no no no bad no no gone admin in
 GET  /organization/services/{service}/secrets/{secret}/end/ no no no no ok no no gone admin in
 POST /organization/services/{service}/secrets/{secret}/end/ no no no no to no no gone admin in
 GET  /organization/trust/ no no no no ok no no ok admin in

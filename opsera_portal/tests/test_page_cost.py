@@ -56,7 +56,7 @@ def actions(owner, number):
         ("/organization/users/", people, 390),
         ("/organization/tokens/", tokens, 672),
         ("/profile/tokens/", tokens, 655),
-        ("/organization/access-review/", tokens, 528),
+        ("/organization/access-review/", tokens, 535),
         ("/organization/tokens/expire-matching/", tokens, 430),
         ("/pipelines/", pipelines, 300),
         ("/organization/authentication-log/", uses, 405),

@@ -208,6 +208,7 @@ FORMS = {
     "/organization/services/new/": {"name": "Registry", "slug": "registry", "check_by": "introspection"},
     "/organization/services/{service}/edit/": {"name": "Registry", "check_by": "introspection"},
     "/organization/services/{service}/access/": {"who": INACTIVE},
+    "/organization/services/{service}/secret/": {"overlap_hours": "1"},
     "/organization/services/{service}/test/": {"method": "GET", "path": "/"},
     "/organization/webhooks/new/": {"url": "https://hooks.example.com/", "events": ["leaked"]},
     "/organization/webhooks/{webhook}/edit/": {"url": "https://hooks.example.com/", "events": ["leaked"]},
