@@ -12,6 +12,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     scopes = serializers.SerializerMethodField()
     pipelines = serializers.SerializerMethodField()
     networks = serializers.SerializerMethodField()
+    service = serializers.SerializerMethodField()
     uses_left = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
     blocked_because = serializers.SerializerMethodField()
@@ -26,6 +27,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "id",
             "name",
             "description",
+            "service",
             "scopes",
             "is_limited",
             "pipelines",
@@ -52,6 +54,9 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     def get_pipelines(self, token: Token) -> list[str] | None:
         """None of these tokens is limited."""
         return [] if token.is_limited else None
+
+    def get_service(self, token: Token) -> None:
+        return None
 
     def get_uses_left(self, token: Token) -> int | None:
         return token.max_uses
