@@ -74,10 +74,10 @@ def databases() -> list[str]:
 
 
 @contextmanager
-def serving(module: str, database: str, *, processes: int = 1) -> Iterator[Server]:
+def serving(module: str, database: str, *, processes: int = 1, first_core: int = 0) -> Iterator[Server]:
     """Runs a web server with the portal or the peers, started as `manage.py serve` does it.
 
-    It is pinned to as many cores as it has processes.
+    It is pinned to as many cores as it has processes, counted from ``first_core``; -1 is the last one.
     """
     with directory_for_data() as directory, empty_database(database) as database_url:
         port = free_port()
@@ -89,7 +89,10 @@ def serving(module: str, database: str, *, processes: int = 1) -> Iterator[Serve
         if processes > 1:
             environment["GRANIAN_WORKERS"] = str(processes)
         process = subprocess.Popen(
-            [*_pinned_to_cores(processes), *command, application], env=environment, cwd=ROOT, start_new_session=True
+            [*_pinned_to_cores(processes, first_core), *command, application],
+            env=environment,
+            cwd=ROOT,
+            start_new_session=True,
         )
         try:
             _wait_until_it_answers(process, port)
@@ -203,8 +206,8 @@ def _tell(module: str, command: str, environment: dict[str, str], given: Any = N
     return json.loads(told.stdout)
 
 
-def _pinned_to_cores(number: int) -> list[str]:
-    return ["taskset", "--cpu-list", ",".join(map(str, _cores[:number]))]
+def _pinned_to_cores(number: int, first: int) -> list[str]:
+    return ["taskset", "--cpu-list", ",".join(map(str, _cores[first:][:number]))]
 
 
 def free_port() -> int:

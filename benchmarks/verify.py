@@ -86,7 +86,8 @@ def read_options() -> argparse.Namespace:
 def measure(database: str, options: argparse.Namespace) -> tuple[dict[str, list[list[str]]], dict[Goal, float]]:
     """The rows of each table by its title, and the value of each goal. Raises ``BadAnswer``."""
     with ExitStack() as stack:
-        server, peers = (stack.enter_context(serving(module, database)) for module in (PORTAL, PEERS))
+        server = stack.enter_context(serving(PORTAL, database))
+        peers = stack.enter_context(serving(PEERS, database, first_core=-1))
         check = Target(
             server.port, check_path(server, "/api/dashboards/7"), server.prepared["service"]["authorization"]
         )
