@@ -54,7 +54,7 @@ def actions(owner, number):
     ("path", "add", "most"),
     [
         ("/organization/users/", people, 390),
-        ("/organization/tokens/", tokens, 672),
+        ("/organization/tokens/", tokens, 680),
         ("/profile/tokens/", tokens, 655),
         ("/organization/access-review/", tokens, 535),
         ("/organization/tokens/expire-matching/", tokens, 430),
